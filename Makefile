@@ -1,0 +1,92 @@
+# Everything runs in .venv, made by `make setup`. Only Python 3.11 or newer, make and git are needed beforehand.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# What the service and the demo need, and what the checks need on top of it.
+BASE := $(VENV)/installed
+DEV := $(VENV)/installed-dev
+PIP := $(PY) -m pip install -qq --disable-pip-version-check
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c '$(RECENT)' 2>/dev/null && echo $(name))))
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup system demo test run lint bench faults clean
+
+help:
+	@echo 'make demo    подготовить CSV и XLSX на встроенном PostgreSQL и показать ход'
+	@echo 'make test    все проверки'
+	@echo 'make run     очередь на встроенном PostgreSQL с демонстрационным хранилищем, до Ctrl-C'
+	@echo 'make setup   только установка в .venv'
+	@echo 'make lint    стиль и типы'
+	@echo 'make bench   замеры рядом с другими очередями'
+	@echo 'make faults  отказы: убитые процессы, перезапуски PostgreSQL, потерянные пакеты'
+	@echo 'make clean   убрать .venv и кэши (папка var остаётся)'
+
+setup: $(DEV)
+
+$(BASE): requirements.txt requirements-web.txt
+	@test -n "$(PYTHON)" || { echo 'Нужен Python 3.11 или новее; если он не в PATH: make PYTHON=/путь/к/python3'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'У $(PYTHON) нет модуля venv; в Debian и Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'Установка в $(VENV), минута-другая…'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements-web.txt
+	@touch $@
+
+$(DEV): $(BASE) $(wildcard requirements-*.txt)
+	@echo 'Установка того, что нужно проверкам…'
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+# Programs that tests use: psql writes the CSV of reference, LibreOffice opens the XLSX, Chromium the page, promtool
+# reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, Redis serves the peers of benchmarks.
+system:
+	@missing=''; \
+	command -v psql >/dev/null || missing="$$missing postgresql-client"; \
+	command -v soffice >/dev/null || missing="$$missing libreoffice-calc"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v systemd-nspawn >/dev/null || missing="$$missing systemd-container"; \
+	PATH="$$PATH:/usr/sbin" command -v debootstrap >/dev/null || missing="$$missing debootstrap"; \
+	PATH="$$PATH:/usr/sbin" command -v clickhouse-server >/dev/null || missing="$$missing clickhouse-server"; \
+	test -z "$$missing" && exit 0; \
+	root=''; test "$$(id -u)" = 0 || root='sudo -n'; \
+	if command -v apt-get >/dev/null && $$root true 2>/dev/null; then \
+		echo "Установка для проверок:$$missing…"; \
+		log=$$(mktemp); \
+		{ $$root apt-get update -q && \
+			$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+		} >"$$log" 2>&1 || { tail -n 5 "$$log"; echo "Не установилось:$$missing (весь вывод: $$log)"; exit 1; }; \
+		rm -f "$$log"; \
+	else \
+		echo "Проверкам нужны программы:$$missing; установите их: sudo apt-get install$$missing"; exit 1; \
+	fi
+
+demo: $(BASE)
+	@$(PY) demo.py
+
+run: $(BASE)
+	@$(PY) demo.py run
+
+test: setup system
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: setup system
+	@$(PIP) -r requirements-bench.txt
+	@$(PY) -m benchmarks
+
+faults: setup
+	@$(PY) -m faults
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""How an attempt ends: which faults are tried again, after which pause, and when a job has failed for good."""
+
+import random
+
+from db import DatabaseAway, one_line, unforeseen
+from errors import Cancelled, Interrupted, LostJob, StorageError, UserError, WarehouseError
+from jobs import Job, Settlement
+
+#: Seconds before the second attempt; every further pause is PAUSE_FACTOR times as long, up to PAUSE_LIMIT.
+PAUSE_SECONDS = 5.0
+PAUSE_FACTOR = 4.0
+PAUSE_LIMIT = 900.0
+#: Rows below which a page is not halved again after an out-of-memory kill.
+SMALLEST_PAGE = 500
+
+CANCELLED = Settlement("cancelled", "cancelled", "отменено")
+DONE = Settlement("done", "done")
+
+
+def pause(spent: int) -> float:
+    """Return the seconds before the attempt after `spent` ones: exponential, with jitter of a fifth either way."""
+    exponent = min(spent - 1, 10)  # past the limit, and far from what a float cannot hold
+    seconds = min(PAUSE_LIMIT, PAUSE_SECONDS * PAUSE_FACTOR**exponent)
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 -- jitter, not a secret
+
+
+def after_error(job: Job, error: BaseException, max_attempts: int, page: int) -> Settlement | None:
+    """Return how the attempt of `job` ends that raised `error`; None where its row is not this worker's to write.
+
+    Args:
+        job: the claimed job.
+        error: what its processing raised.
+        max_attempts: attempts before `ошибка`.
+        page: rows per page of this attempt.
+    """
+    end: Settlement | None
+    reason = one_line(error)
+    match error:
+        case LostJob() | DatabaseAway():
+            end = None
+        case Interrupted():
+            end = Settlement("waiting", "given back", reason, refund=True)
+        case Cancelled():
+            end = Settlement("cancelled", "cancelled", reason)
+        case UserError():
+            end = Settlement("failed", "failed", reason)
+        case MemoryError():
+            end = after_fault(job, "out of memory", max_attempts, chunk_size=smaller(page))
+        case RowsChanged() | StorageError():
+            end = after_fault(job, reason, max_attempts, restart=True)
+        case WarehouseError():
+            end = after_fault(job, reason, max_attempts)
+        case _:
+            end = after_fault(job, unforeseen(error), max_attempts)
+    return end
+
+
+def after_fault(
+    job: Job, reason: str, max_attempts: int, *, restart: bool = False, chunk_size: int | None = None
+) -> Settlement:
+    """Return the end of an attempt by a fault that may pass: another one after a pause, or failed after the last."""
+    if job.spent >= max_attempts:
+        return Settlement("failed", "failed", reason)
+    return Settlement("waiting", "retry", reason, delay=pause(job.spent), restart=restart, chunk_size=chunk_size)
+
+
+def after_loss(job: Job, reason: str, max_attempts: int) -> Settlement:
+    """Return the end of an attempt that its worker could not end: the worker died, or lost the database.
+
+    It is not counted when it had added rows: the loss was not the job's doing, and a job that moves forward
+    comes to an end. Otherwise it is, so that a job which takes its worker down each time does not go on for ever.
+    """
+    if job.cancel:
+        return CANCELLED
+    if job.spent >= max_attempts and not job.moved:
+        return Settlement("failed", "failed", reason)
+    return Settlement("waiting", "given back", reason, refund=job.moved)
+
+
+def smaller(page: int) -> int:
+    """Return the rows per page after an out-of-memory kill at `page` rows."""
+    return max(min(page, SMALLEST_PAGE), page // 2)
+
+
+class RowsChanged(WarehouseError):
+    """The warehouse gave another number of rows than it had counted: the table changed under the export."""

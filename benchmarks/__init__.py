@@ -1,0 +1,1 @@
+"""The queue beside its peers, in one run on one machine: `python -m benchmarks`."""

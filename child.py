@@ -1,0 +1,217 @@
+"""The child's side: runs the jobs it is given, one after the other, and ends with its parent.
+
+A warm child keeps its connections and its imports. When a job ends it settles it and claims the next one in
+the same transaction, so that short jobs cost one commit each; the parent is told of every start.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import attempts
+import jobs
+import logs
+import processings
+import storage
+from db import Database, DatabaseAway
+from dwh import Warehouse, open_warehouse
+from errors import LostJob, QueueError
+from logs import log
+from settings import Settings
+from tasks import Task
+
+#: Jobs after which a child is replaced by a fresh one.
+JOBS_PER_CHILD = 1000
+#: Memory, in KiB, at which it is replaced earlier.
+CHILD_MEMORY = 300 * 1024
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """From the parent: run this claimed job."""
+
+    job: jobs.Job
+
+
+@dataclass(frozen=True)
+class Stop:
+    """From the parent: stop at the next page, claim nothing more."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """To the parent: this job runs now, for at most `time_limit` seconds."""
+
+    job: jobs.Job
+    time_limit: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """To the parent: nothing runs."""
+
+    retiring: bool  # this child wants to be replaced
+    lost: bool  # the last job could not be settled from here
+
+
+def main(channel: Connection, slot: int, worker: str, settings: Settings, conninfo: str) -> None:
+    """Serve the jobs that come in on `channel` until it is closed."""
+    _end_with_parent()
+    logs.setup(settings)
+    try:
+        processings.load(settings.integrations)
+        _Child(channel, slot, worker, settings, conninfo).serve()
+    except Orphaned:
+        return
+    except Exception:  # else multiprocessing prints it, in many lines and with whatever secrets are in them
+        log.critical("child_crashed", extra={"slot": slot}, exc_info=True)
+        sys.exit(1)
+
+
+class Orphaned(BaseException):
+    """The daemon is gone: the child ends where it stands. No error of a job: nothing that catches those sees it."""
+
+
+def _end_with_parent() -> None:
+    """Be killed when the daemon ends, however it ends; leave Ctrl-C and SIGTERM to it.
+
+    The kernel watches the fork server, which made this process and ends when the daemon does. One that ended
+    before the kernel was asked to is found by its absence: somebody who is no child of the daemon's stands there.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    daemon = multiprocessing.parent_process()
+    if daemon is not None and _parent_of(os.getppid()) != daemon.pid:
+        sys.exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])  # after the command's name, which may hold blanks and brackets
+
+
+class _Child:
+    def __init__(self, channel: Connection, slot: int, worker: str, settings: Settings, conninfo: str) -> None:
+        self.channel = channel
+        self.slot = slot
+        self.worker = worker
+        self.settings = settings
+        self.database = Database(conninfo, f"tksva_q child {slot}")
+        self.opened: Warehouse | None = None
+        self.stopped = False
+        self.lost = False
+        self.ran = 0
+        self.rows = 0  # that the newest attempt has in its file
+
+    def serve(self) -> None:
+        with contextlib.suppress(DatabaseAway):
+            self.database.connect()  # the first job does not wait for it
+        while not self.stopped:
+            message = self._hear()
+            if isinstance(message, Stop):
+                return
+            job: jobs.Job | None = message.job
+            self.lost = False
+            while job is not None:
+                job = self._run(job)
+            self._tell(Idle(self._is_worn(), self.lost))
+
+    def stopping(self) -> bool:
+        """Tell whether the parent has asked to stop."""
+        if not self.stopped and readable(self.channel):
+            self.stopped = isinstance(self._hear(), Stop)
+        return self.stopped
+
+    def _hear(self) -> Run | Stop:
+        try:
+            message: Run | Stop = self.channel.recv()
+        except (EOFError, OSError):
+            raise Orphaned from None
+        return message
+
+    def _tell(self, message: Started | Idle) -> None:
+        try:
+            self.channel.send(message)
+        except OSError:
+            raise Orphaned from None
+
+    def warehouse(self) -> Warehouse:
+        """Return the warehouse, opened by the first job that asks."""
+        if self.opened is None:
+            self.opened = open_warehouse(self.settings)
+        return self.opened
+
+    def _is_worn(self) -> bool:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return self.ran >= JOBS_PER_CHILD or used > CHILD_MEMORY
+
+    def _run(self, job: jobs.Job) -> jobs.Job | None:
+        """Run one job to its end and return the next one, already claimed."""
+        began = time.monotonic()
+        self.ran += 1
+        end = self._attempt(job)
+        if end is None:
+            self.lost = True
+            return None
+        try:
+            with self.database.transaction() as cursor:
+                jobs.settle(cursor, job.fence, job.dwh_table, end)
+                go_on = not self.stopping() and not self._is_worn()
+                following = jobs.claim(cursor, self.worker, self.slot) if go_on else None
+        except (DatabaseAway, LostJob) as error:
+            log.warning("job_lost", extra=_fields(job) | {"reason": str(error)})
+            self.lost = True
+            return None
+        # Not before the job was settled: until then the part files may be those of whoever took it over.
+        if end.state in {"failed", "cancelled"} and job.user_id is not None:
+            storage.remove_parts(self.settings.files_dir, job.user_id, job.id, job.attempt)
+        _report(job, end, self.rows, time.monotonic() - began)
+        return following
+
+    def _attempt(self, job: jobs.Job) -> jobs.Settlement | None:
+        settings = self.settings
+        task = Task(job, settings, self.database, self.warehouse, self.stopping)
+        try:
+            processing = processings.find(job.form)
+            self._tell(Started(job, processing.time_limit or settings.job_timeout))
+            processing.run(task)
+        except Exception as error:  # whatever a processing raises ends its attempt, not the child
+            if not isinstance(error, QueueError | MemoryError):
+                log.exception("job_error", extra=_fields(job))
+            end = attempts.after_error(job, error, settings.max_attempts, job.chunk_size or settings.chunk_size)
+            if end is None:
+                log.warning("job_lost", extra=_fields(job) | {"reason": str(error)})
+            return end
+        finally:
+            self.rows = task.rows
+        return attempts.DONE
+
+
+def readable(channel: Connection) -> bool:
+    """Tell whether a message is there. The channel's own `poll` costs ten times as much, once or twice a job."""
+    return bool(select.select([channel], [], [], 0)[0])
+
+
+def _fields(job: jobs.Job) -> dict[str, object]:
+    return {"job": job.id, "attempt": job.attempt, "form": job.form, "user": job.user_id}
+
+
+def _report(job: jobs.Job, end: jobs.Settlement, rows: int, seconds: float) -> None:
+    level = log.info if end.state == "done" else log.warning
+    said = {"rows": rows, "seconds": seconds, "reason": end.reason}
+    level("job_" + end.outcome.replace(" ", "_"), extra=_fields(job) | said)

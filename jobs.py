@@ -1,0 +1,368 @@
+"""The life of a job: submit, claim, progress, settle, cancel, retry. Every statement that moves one stands here.
+
+`tksva_q.job` is the queue's memory; where a job came in as a row of `post`, the row is written in the
+same transaction. Locks are always taken in the order job, post, warehouse table.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import statuses
+import table_lock
+from db import Cursor
+from errors import Cancelled, LostJob
+from prepared import Prepared
+
+#: Channel of NOTIFY on which the loop waits for work.
+CHANNEL = "tksva_q"
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """What a worker must repeat with every write: nothing is written for whoever does not own the attempt."""
+
+    job_id: int
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claimed job, as its child gets it."""
+
+    id: int
+    attempt: int  # number of this attempt; never given out twice
+    worker: str  # the worker that claimed it
+    slot: int  # the child of that worker
+    spent: int  # attempts that count towards MAX_ATTEMPTS, this one included
+    form: str | None
+    params: str | None  # JSON text as it came in: parsing it is the first thing that can go wrong
+    post_id: int | None
+    user_id: int | None
+    file_name: str | None
+    dwh_table: str | None
+    table_version: str | None  # changes when the Inspector swaps the table
+    cursor: dict[str, Any] | None  # where an earlier attempt stopped
+    rows: int  # rows in the part file
+    total: int | None  # rows counted at the start
+    chunk_size: int | None  # smaller than the setting after an out-of-memory kill
+    cancel: bool  # somebody asked it to stop
+    rows_at_claim: int  # rows in the part file when the attempt began
+
+    @property
+    def moved(self) -> bool:
+        """Whether this attempt has added rows to the file."""
+        return self.rows > self.rows_at_claim
+
+    @property
+    def fence(self) -> Fence:
+        """The condition of every write for this attempt."""
+        return Fence(self.id, self.attempt, self.worker)
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How an attempt ends."""
+
+    state: Literal["done", "failed", "waiting", "cancelled"]
+    outcome: Literal["done", "failed", "retry", "given back", "cancelled"]  # the journal's word
+    reason: str | None = None
+    delay: float = 0.0  # seconds before the next attempt
+    refund: bool = False  # the attempt does not count towards MAX_ATTEMPTS
+    restart: bool = False  # the next attempt begins at row one
+    chunk_size: int | None = None  # rows per page from now on
+
+
+@dataclass(frozen=True)
+class PageRecord:
+    """What a page did, for the journal."""
+
+    number: int
+    rows: int
+    bytes: int
+    seconds: dict[str, float]  # step -> seconds: fetch, format, compress, write
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    rows: int  # in the part file
+    total: int  # counted at the start
+    bytes: int  # of the part file
+    position: dict[str, Any]  # from where a successor goes on, as JSON
+    page: PageRecord | None = None  # the page that was just written
+
+
+_COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params::text, j.post_id, j.user_id,
+    j.file_name, j.dwh_table, j.table_version, j.cursor::text, j.rows, j.total, j.chunk_size, j.cancel,
+    j.rows_at_claim"""
+
+_CLAIM = Prepared(
+    "tksva_q_claim",
+    f"""
+WITH candidate AS (
+    SELECT id, dwh_table FROM tksva_q.job
+    WHERE state = 'waiting' AND run_at <= now()
+      AND (dwh_table IS NULL OR dwh_table NOT IN ({table_lock.REFRESHING}))
+      AND EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
+                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
+    ORDER BY priority DESC, queued_at, id
+    LIMIT 1 FOR UPDATE SKIP LOCKED
+), marked AS ({table_lock.MARK}
+), j AS (
+    UPDATE tksva_q.job SET state = 'running', attempt = attempt + 1, spent = spent + 1, worker = %(worker)s,
+        slot = %(slot)s, started_at = coalesce(started_at, now()), rows_at_claim = rows, cancel = false,
+        table_version = marked.version
+    FROM candidate LEFT JOIN marked ON marked.name = candidate.dwh_table
+    WHERE job.id = candidate.id
+      AND (candidate.dwh_table IS NULL OR marked.name IS NOT NULL
+           OR NOT EXISTS (SELECT FROM dwh_tables_info WHERE dwh_table_name = candidate.dwh_table))
+    RETURNING job.*
+), journal AS (
+    INSERT INTO tksva_q.attempt (job_id, attempt, worker, host, slot, rows_before)
+    SELECT j.id, j.attempt, j.worker, (SELECT host FROM tksva_q.worker WHERE id = j.worker), j.slot, j.rows FROM j
+)
+SELECT {_COLUMNS} FROM j
+""",  # noqa: S608 -- put together from this project's own constants
+)
+
+_RUNNING = Prepared(
+    "tksva_q_running",
+    f"SELECT {_COLUMNS} FROM tksva_q.job j WHERE j.worker = %(worker)s AND j.state = 'running' ORDER BY j.id",  # noqa: S608
+)
+
+_PROGRESS = Prepared(
+    "tksva_q_progress",
+    """
+WITH j AS (
+    UPDATE tksva_q.job SET rows = %(rows)s, total = %(total)s, bytes = %(bytes)s, cursor = %(cursor)s::json
+    WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND state = 'running'
+      AND EXISTS (SELECT FROM tksva_q.worker WHERE worker.id = %(worker)s
+                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
+    RETURNING id, post_id
+), p AS (
+    UPDATE post SET task_status = %(status)s, task_status_timestamp = localtimestamp FROM j
+    WHERE post.id = j.post_id AND (post.task_status = 'в очереди' OR post.task_status LIKE 'загружено %%')
+    RETURNING post.id
+), page AS (
+    INSERT INTO tksva_q.page (job_id, attempt, page, rows, bytes, seconds)
+    SELECT j.id, %(attempt)s, %(page)s::int, %(page_rows)s::int, %(page_bytes)s::bigint, %(seconds)s::json FROM j
+    WHERE %(page)s > 0
+)
+SELECT (SELECT count(*) FROM j), (SELECT count(*) FROM j WHERE post_id IS NULL) + (SELECT count(*) FROM p)
+""",
+)
+
+_SETTLE = Prepared(
+    "tksva_q_settle",
+    """
+WITH j AS (
+    UPDATE tksva_q.job SET state = %(state)s, worker = NULL, slot = NULL, error = %(reason)s,
+        spent = spent - %(refund)s::boolean::int, run_at = now() + make_interval(secs => %(delay)s),
+        cursor = CASE WHEN %(forget)s THEN NULL ELSE cursor END,
+        rows = CASE WHEN %(restart)s THEN 0 ELSE rows END,
+        chunk_size = coalesce(%(chunk_size)s, chunk_size),
+        finished_at = CASE WHEN %(final)s THEN now() END
+    WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND state = 'running'
+    RETURNING id, post_id, rows
+), journal AS (
+    UPDATE tksva_q.attempt SET finished_at = clock_timestamp(), outcome = %(outcome)s, reason = %(reason)s,
+        rows_after = j.rows
+    FROM j WHERE attempt.job_id = j.id AND attempt.attempt = %(attempt)s
+), p AS (
+    UPDATE post SET task_status = %(status)s, task_status_timestamp = localtimestamp FROM j
+    WHERE post.id = j.post_id AND (post.task_status = 'в очереди' OR post.task_status LIKE 'загружено %%')
+)
+SELECT count(*) FROM j
+""",
+)
+
+_POST_STATUS = {
+    "done": statuses.PREPARED,
+    "failed": statuses.FAILED,
+    "cancelled": statuses.FAILED,
+    "waiting": statuses.WAITING,
+}
+
+
+def claim(cursor: Cursor, worker: str, slot: int) -> Job | None:
+    """Take the oldest job that may start and lock its warehouse table against a swap: one atomic statement.
+
+    Returns:
+        The job, its attempt counted; None when nothing may start, or when the worker's lease has run out.
+    """
+    _CLAIM.run(cursor, {"worker": worker, "slot": slot})
+    row = cursor.fetchone()
+    return _job(row) if row else None
+
+
+def running(cursor: Cursor, worker: str) -> list[Job]:
+    """Return the jobs that the database counts as running at this worker."""
+    _RUNNING.run(cursor, {"worker": worker})
+    return [_job(row) for row in cursor.fetchall()]
+
+
+def live(cursor: Cursor) -> list[int]:
+    """Return the ids of all jobs whose part files may still be needed."""
+    cursor.execute("SELECT id FROM tksva_q.job WHERE state IN ('waiting', 'running') AND attempt > 0")
+    return [int(row[0]) for row in cursor.fetchall()]
+
+
+def progress(cursor: Cursor, fence: Fence, made: Progress) -> None:
+    """Record what is in the part file and where the next page begins, and show it in `post`.
+
+    Raises:
+        LostJob: another worker owns the job, or this worker's lease has run out.
+        Cancelled: the row of `post` was hidden by its user or deleted.
+    """
+    page = made.page
+    _PROGRESS.run(
+        cursor,
+        {
+            "id": fence.job_id,
+            "attempt": fence.attempt,
+            "worker": fence.worker,
+            "rows": made.rows,
+            "total": made.total,
+            "bytes": made.bytes,
+            "cursor": json.dumps(made.position),
+            "status": statuses.loading(made.rows, made.total),
+            "page": page.number if page else 0,
+            "page_rows": page.rows if page else 0,
+            "page_bytes": page.bytes if page else 0,
+            "seconds": json.dumps(page.seconds) if page else None,
+        },
+    )
+    owned, shown = cursor.fetchone() or (0, 0)
+    if not owned:
+        raise LostJob("the job is no longer this worker's")
+    if not shown:
+        raise Cancelled("строка скрыта пользователем или удалена")
+
+
+def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement) -> None:
+    """End an attempt: the job, its journal, the row of `post` and the table's lock, in the caller's transaction.
+
+    Raises:
+        LostJob: another worker owns the job; nothing was written.
+    """
+    if dwh_table is not None:
+        _hold(cursor, fence)
+        table_lock.hold(cursor, dwh_table)
+    _SETTLE.run(
+        cursor,
+        {
+            "id": fence.job_id,
+            "attempt": fence.attempt,
+            "worker": fence.worker,
+            "state": end.state,
+            "outcome": end.outcome,
+            "reason": end.reason,
+            "refund": end.refund,
+            "delay": end.delay,
+            "forget": end.restart or end.state != "waiting",
+            "restart": end.restart,
+            "chunk_size": end.chunk_size,
+            "final": end.state != "waiting",
+            "status": _POST_STATUS[end.state],
+        },
+    )
+    row = cursor.fetchone()
+    if not row or not row[0]:
+        raise LostJob("the job is no longer this worker's")
+    if dwh_table is not None:
+        table_lock.release(cursor, dwh_table)
+
+
+def submit(  # noqa: PLR0913 -- one row of the job table
+    cursor: Cursor,
+    form: str,
+    params: dict[str, Any],
+    *,
+    user_id: int | None = None,
+    file_name: str | None = None,
+    dwh_table: str | None = None,
+    priority: int = 5,
+) -> int:
+    """Queue a job that has no row in `post` (command line, API, schedules) and wake the loop; return its id."""
+    cursor.execute(
+        "INSERT INTO tksva_q.job (form, params, user_id, file_name, dwh_table, priority)"
+        " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
+        (form, json.dumps(params), user_id, file_name, dwh_table, priority),
+    )
+    row = cursor.fetchone()
+    wake(cursor)
+    return int(row[0]) if row else 0
+
+
+def cancel(cursor: Cursor, job_id: int) -> State | None:
+    """End a waiting job now, ask the worker of a running one to stop it within a second.
+
+    Returns:
+        The state in which the job was; None where there is no such job or it has ended already.
+    """
+    cursor.execute(
+        "WITH old AS (SELECT id, state FROM tksva_q.job"
+        "   WHERE id = %(id)s AND state IN ('waiting', 'running') FOR UPDATE),"
+        " j AS (UPDATE tksva_q.job SET cancel = true,"
+        "   state = CASE WHEN old.state = 'waiting' THEN 'cancelled' ELSE old.state END,"
+        "   error = CASE WHEN old.state = 'waiting' THEN 'отменено' ELSE error END,"
+        "   cursor = CASE WHEN old.state = 'waiting' THEN NULL ELSE cursor END,"
+        "   finished_at = CASE WHEN old.state = 'waiting' THEN now() END"
+        "   FROM old WHERE job.id = old.id RETURNING job.post_id, old.state AS was),"
+        " p AS (UPDATE post SET task_status = %(failed)s, task_status_timestamp = localtimestamp FROM j"
+        "   WHERE post.id = j.post_id AND j.was = 'waiting' AND post.task_status = %(waiting)s)"
+        " SELECT was FROM j",
+        {"id": job_id, "failed": statuses.FAILED, "waiting": statuses.WAITING},
+    )
+    row = cursor.fetchone()
+    wake(cursor)
+    return row[0] if row else None
+
+
+def retry(cursor: Cursor, job_id: int | None = None) -> list[int]:
+    """Queue a failed or cancelled job again with fresh attempts, or every failed one when `job_id` is None.
+
+    Returns:
+        The ids that were queued. A row of `post` that already lives on in a newer job is left alone.
+    """
+    cursor.execute(
+        "WITH j AS (UPDATE tksva_q.job SET state = 'waiting', spent = 0, cursor = NULL, rows = 0, total = NULL,"
+        "   error = NULL, run_at = now(), started_at = NULL, finished_at = NULL, cancel = false"
+        "   WHERE ((%(id)s IS NULL AND state = 'failed') OR (id = %(id)s AND state IN ('failed', 'cancelled')))"
+        "     AND NOT EXISTS (SELECT FROM tksva_q.job other WHERE other.post_id = job.post_id AND other.id > job.id)"
+        "     AND (post_id IS NULL OR EXISTS"
+        "       (SELECT FROM post WHERE post.id = job.post_id AND task_status = %(failed)s))"
+        "   RETURNING id, post_id),"
+        " p AS (UPDATE post SET task_status = %(waiting)s, task_status_timestamp = localtimestamp FROM j"
+        "   WHERE post.id = j.post_id)"
+        " SELECT id FROM j ORDER BY id",
+        {"id": job_id, "failed": statuses.FAILED, "waiting": statuses.WAITING},
+    )
+    queued = [int(row[0]) for row in cursor.fetchall()]
+    wake(cursor)
+    return queued
+
+
+def wake(cursor: Cursor) -> None:
+    """Tell every loop that there is something to do, when this transaction commits."""
+    cursor.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+
+def _hold(cursor: Cursor, fence: Fence) -> None:
+    cursor.execute(
+        "SELECT FROM tksva_q.job WHERE id = %s AND attempt = %s AND worker = %s AND state = 'running' FOR UPDATE",
+        (fence.job_id, fence.attempt, fence.worker),
+    )
+    if not cursor.rowcount:
+        raise LostJob("the job is no longer this worker's")
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = list(row)
+    values[12] = json.loads(values[12]) if values[12] else None
+    return Job(*values)

@@ -1,0 +1,144 @@
+"""Files that nobody needs any more: downloaded, hidden by their user, or older than they are kept."""
+
+from dataclasses import dataclass
+
+import statuses
+import storage
+from db import Cursor, Database
+from errors import StorageError
+from prepared import Prepared
+from settings import Settings
+
+#: Rows looked at by one call; the next second takes the next ones.
+BATCH = 200
+
+# Rows whose file may go, and whether the queue made it. The order is an index's: however many rows the planner takes
+# for that old, it does not read the table for them.
+_DOOMED = Prepared(
+    "tksva_q_doomed",
+    f"""
+(SELECT id AS post_id, NULL::bigint AS job_id, user_id, file_to_download AS name, true AS ours FROM post
+ WHERE task_status = 'файл подготовлен' AND task_status_timestamp < localtimestamp - make_interval(secs => %(keep)s)
+ ORDER BY task_status_timestamp LIMIT {BATCH})
+UNION ALL
+(SELECT post.id, NULL, user_id, file_to_download,
+        task_status = 'файл загружен'
+        OR EXISTS (SELECT FROM tksva_q.job WHERE job.post_id = post.id AND job.state = 'done')
+        OR NOT EXISTS (SELECT FROM tksva_q.job WHERE job.post_id = post.id)
+ FROM tksva_q.download JOIN post ON post.id = download.post_id
+ WHERE task_status IN ('файл загружен', 'скрыта пользователем')
+   AND seen_at < clock_timestamp() - make_interval(secs => %(grace)s)
+ LIMIT {BATCH})
+UNION ALL
+(SELECT NULL, id, user_id, file_name, true FROM tksva_q.job
+ WHERE state = 'done' AND post_id IS NULL AND purged_at IS NULL AND file_name IS NOT NULL
+   AND finished_at < now() - make_interval(secs => %(keep)s)
+ ORDER BY finished_at LIMIT {BATCH})
+""",  # noqa: S608 -- put together from this file's own constants
+)
+
+# Living rows of the same user that name the same file: it is not deleted under them. Asked when the row itself is
+# marked as purged already, and by one transaction at a time for a file, so that the last row takes the file with it.
+_LIVING = """
+SELECT EXISTS (SELECT FROM post WHERE user_id = %(user)s AND file_to_download = %(name)s
+    AND task_status NOT IN ('скрыта менеджером очереди', 'скрыта пользователем', 'ошибка'))
+  OR EXISTS (SELECT FROM tksva_q.job WHERE user_id = %(user)s AND file_name = %(name)s
+    AND post_id IS NULL AND purged_at IS NULL AND state IN ('waiting', 'running', 'done'))
+"""
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(user)s))"
+
+# The web UI leaves no time of the click: the grace begins when the queue first sees it, and with every new file anew.
+_SEE = Prepared(
+    "tksva_q_see",
+    f"""
+WITH gone AS (
+    DELETE FROM tksva_q.download WHERE NOT EXISTS (SELECT FROM post
+        WHERE post.id = download.post_id AND task_status IN ('файл загружен', 'скрыта пользователем'))
+)
+INSERT INTO tksva_q.download (post_id)
+SELECT id FROM post WHERE task_status IN ('файл загружен', 'скрыта пользователем')
+  AND NOT EXISTS (SELECT FROM tksva_q.download WHERE post_id = post.id)
+LIMIT {BATCH}
+ON CONFLICT DO NOTHING
+""",  # noqa: S608 -- put together from this file's own constants
+)
+
+# A row that its user hid while it waited or ran: nobody can fetch the file.
+_UNWANTED = Prepared(
+    "tksva_q_unwanted",
+    f"""
+SELECT job.id FROM post JOIN tksva_q.job ON job.post_id = post.id
+WHERE post.task_status = 'скрыта пользователем' AND job.state IN ('waiting', 'running') AND NOT job.cancel
+LIMIT {BATCH}
+""",  # noqa: S608 -- put together from this file's own constants
+)
+
+
+@dataclass(frozen=True)
+class Purged:
+    """A file that was purged."""
+
+    post_id: int | None
+    job_id: int | None
+    user_id: int
+    name: str
+    size: int | None  # bytes; None where the file stays for another row or was gone already
+    fault: str | None = None  # why the file is still there, where it could not be deleted
+
+
+def unwanted(cursor: Cursor) -> list[int]:
+    """Return the jobs that wait or run for a row that its user has hidden."""
+    _UNWANTED.run(cursor)
+    return [int(row[0]) for row in cursor.fetchall()]
+
+
+def purge(database: Database, settings: Settings) -> list[Purged]:
+    """Delete the files that were clicked long enough ago or have expired, and say so in their rows.
+
+    The file goes inside the transaction that changes its row: after a crash in between, the row is found again,
+    and a file that is gone already is no error.
+    """
+    keep = settings.how_many_hours_to_store * 3600
+    with database.statement() as cursor:
+        _SEE.run(cursor)
+    with database.statement() as cursor:
+        _DOOMED.run(cursor, {"keep": keep, "grace": settings.download_grace_seconds})
+        doomed = cursor.fetchall()
+    return [purged for row in doomed if (purged := _purge(database, settings, row))]
+
+
+def _purge(
+    database: Database, settings: Settings, row: tuple[int | None, int | None, int | None, str | None, bool]
+) -> Purged | None:
+    post_id, job_id, user_id, name, ours = row
+    file = {"user": user_id, "name": name}
+    with database.transaction() as cursor:
+        cursor.execute(_ONE_AT_A_TIME, file)
+        if not _mark(cursor, post_id, job_id):
+            return None  # another daemon was quicker
+        size, fault = None, None
+        if ours and user_id is not None and name:
+            cursor.execute(_LIVING, file)
+            if cursor.fetchone() == (False,):
+                try:
+                    size = storage.purge(settings.files_dir, user_id, name)
+                except StorageError as error:  # the row goes all the same: the next look must not find it again
+                    fault = str(error)
+    return Purged(post_id, job_id, user_id or 0, name or "", size, fault)
+
+
+def _mark(cursor: Cursor, post_id: int | None, job_id: int | None) -> bool:
+    cursor.execute(
+        "UPDATE tksva_q.job SET purged_at = now() WHERE state = 'done' AND purged_at IS NULL"
+        " AND (id = %s OR post_id = %s)",
+        (job_id, post_id),
+    )
+    if post_id is None:
+        return cursor.rowcount > 0
+    cursor.execute("DELETE FROM tksva_q.download WHERE post_id = %s", (post_id,))
+    cursor.execute(
+        "UPDATE post SET task_status = %s, task_status_timestamp = localtimestamp"
+        " WHERE id = %s AND task_status IN (%s, %s, %s)",
+        (statuses.PURGED, post_id, statuses.PREPARED, statuses.DOWNLOADED, statuses.HIDDEN_BY_USER),
+    )
+    return cursor.rowcount > 0

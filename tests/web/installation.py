@@ -1,0 +1,64 @@
+"""The embedded default as a newcomer has it: its server, a demo warehouse, a queue, a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+from playwright.sync_api import Page
+
+import demo_warehouse
+from db import migrate
+from embedded import embedded_dsn
+from tests.conftest import Daemon, Queries
+from tests.web.server import Web
+
+ROWS = 60_000
+
+
+class Installation:
+    """The embedded default with its demo warehouse, a queue and a page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
+        migrate(conninfo)
+        connection = psycopg2.connect(conninfo)
+        demo_warehouse.create(connection, ROWS)
+        connection.close()
+        self.sql = Queries(conninfo)
+        self.daemon: Daemon | None = None
+        # No PSQL_*: both find the embedded server by VAR_DIR alone.
+        self.web = Web("", folder)
+        self.web.await_answer()
+
+    def run(self, **settings: object) -> None:
+        self.daemon = Daemon("", self.folder, **settings)
+        self.daemon.await_line(" started ")
+
+    def slowly(self) -> None:
+        """Make each page take as long as a large one does."""
+        self.sql(
+            "ALTER TABLE audit._sales__execution_orders RENAME TO fast;"
+            "CREATE FUNCTION audit.wait() RETURNS boolean LANGUAGE plpgsql VOLATILE AS"
+            " $$ BEGIN PERFORM pg_sleep(0.0004); RETURN true; END $$;"
+            "CREATE VIEW audit._sales__execution_orders AS SELECT * FROM audit.fast WHERE audit.wait()"
+        )
+
+    def close(self) -> None:
+        if self.daemon:
+            self.daemon.kill()
+        self.web.stop()
+        self.sql.close()
+
+
+def fill(page: Page, form: str, place: str, extension: str) -> None:
+    order = page.locator(f"#{form}")
+    if form == "DownloadForStationForm":
+        order.locator("[name=place]").fill(place)
+    else:
+        order.locator("[name=place]").select_option(place)
+    order.locator("[name=start_date]").fill("2024-01-01")
+    order.locator("[name=finish_date]").fill("2024-12-31")
+    order.locator("[name=extension]").select_option(extension)

@@ -1,0 +1,84 @@
+"""A real web process on a free port of this machine, and what one sends to it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import ROOT, environment, wait_for
+
+TOKEN = "длинный-ключ-0123456789"
+STATION = {"station_name": "Тайшет", "start_date": "2024-01-01", "finish_date": "2024-12-31"}
+
+
+class Web:
+    """`python -m web` in a process of its own."""
+
+    def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        known = environment(conninfo, folder, web_port=self.port, **settings)
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "web"],
+            cwd=folder,
+            env=known | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=15, **options)
+
+    def await_answer(self) -> None:
+        def answers() -> bool:
+            assert self.process.poll() is None, "\n".join(self.lines)
+            try:
+                with self.client() as client:
+                    client.get("/static/icon.svg")
+            except httpx.TransportError:
+                return False
+            return True
+
+        wait_for(answers, 20, lambda: "\n".join(self.lines))
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("the web process did not stop:\n" + "\n".join(self.lines)) from None
+        self._reader.join(5)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return status
+
+
+def form_token(page: str) -> str:
+    """The token that a form of this page carries."""
+    found = re.search(r'name="token" value="([^"]+)"', page)
+    assert found, page
+    return found[1]
+
+
+def new_job(**changed: object) -> dict[str, object]:
+    return {"form": "DownloadForStationForm", "user_id": 1, "file_name": "a.csv", "conditions": STATION} | changed

@@ -1,0 +1,175 @@
+"""Health tells the truth, whatever is down, and never hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psycopg2.extensions
+import pytest
+
+from db import migrate
+from embedded import embedded_dsn
+from tests.conftest import Daemon, Queries, wait_for
+from tests.web.server import Web, new_job
+
+PATHS = ("/healthz", "/healthz/detailed", "/healthz/freshness")
+
+
+def statuses(client: httpx.Client) -> list[int]:
+    return [client.get(path).status_code for path in PATHS]
+
+
+def test_it_is_well_while_the_loop_goes_round(client: httpx.Client, start_daemon: Callable[..., Daemon]) -> None:
+    assert statuses(client) == [503, 503, 503]
+    daemon = start_daemon()
+    wait_for(lambda: statuses(client) == [200, 200, 200], 5)
+    detailed = client.get("/healthz/detailed").json()
+    assert all(detailed[part]["ok"] for part in ("loop", "database", "warehouse", "oldest_waiting", "disk"))
+    daemon.stop()
+    wait_for(lambda: statuses(client) == [503, 503, 503], 5)
+    assert "не запущена" in client.get("/healthz").json()["status"]
+
+
+def test_a_frozen_loop_is_seen_within_15_s(client: httpx.Client, start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
+    wait_for(lambda: statuses(client) == [200, 200, 200], 5)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        wait_for(lambda: client.get("/healthz").status_code == 503, 15)
+        assert "молчит" in client.get("/healthz").json()["status"]
+        assert time.monotonic() - began > 3
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    wait_for(lambda: client.get("/healthz").status_code == 200, 10)
+
+
+def test_the_oldest_waiting_job_is_shown(client: httpx.Client, sql: Queries) -> None:
+    sql("INSERT INTO tksva_q.job (form, queued_at) VALUES ('f', localtimestamp - interval '100 s')")
+    assert client.get("/healthz/freshness").json()["oldest_waiting_seconds"] == pytest.approx(100, abs=5)
+    assert "всего ждут 1" in client.get("/healthz/detailed").json()["oldest_waiting"]["text"]
+
+
+def test_a_frozen_warehouse_is_shown_and_hangs_nothing(
+    start_web: Callable[..., Web], start_daemon: Callable[..., Daemon]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+        web = start_web(dwh_url=f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/dwh")
+        start_daemon()
+        with web.client() as client:
+            wait_for(lambda: client.get("/healthz").status_code == 200, 5)
+            for _ in range(3):
+                began = time.monotonic()
+                answer = client.get("/healthz/detailed")
+                assert time.monotonic() - began < 3
+                assert answer.status_code == 200
+                assert not answer.json()["warehouse"]["ok"]
+            assert client.get("/healthz/detailed").json()["warehouse"]["text"].startswith("не отвечает")
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A PostgreSQL of this test's own that it may stop: connection string and folder."""
+    folder = tmp_path_factory.mktemp("own")
+    conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
+    migrate(conninfo)
+    return conninfo, folder
+
+
+def postmaster(folder: Path) -> int:
+    return int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def test_the_database_may_stop_and_start_again(own_server: tuple[str, Path], tmp_path: Path) -> None:
+    conninfo, folder = own_server
+    web, daemon = Web(conninfo, tmp_path), Daemon(conninfo, tmp_path)
+    try:
+        web.await_answer()
+        with web.client() as client:
+            wait_for(lambda: statuses(client) == [200, 200, 200], 10)
+            os.kill(postmaster(folder), signal.SIGINT)
+            wait_for(lambda: statuses(client) == [503, 503, 503], 5)
+            assert client.get("/healthz").json()["status"].startswith("база данных")
+            assert client.get("/", headers={"Accept": "text/html"}).status_code == 503
+            wait_for(lambda: not (folder / "postgres" / "postmaster.pid").exists(), 10)
+            embedded_dsn(folder)
+            wait_for(lambda: statuses(client) == [200, 200, 200], 15)
+            assert client.get("/").status_code == 200
+        assert web.process.poll() is None
+    finally:
+        daemon.kill()
+        web.stop()
+
+
+def test_the_database_may_hang_and_come_back(own_server: tuple[str, Path], tmp_path: Path) -> None:
+    conninfo, folder = own_server
+    web, daemon = Web(conninfo, tmp_path), Daemon(conninfo, tmp_path)
+    try:
+        web.await_answer()
+        with web.client() as client:
+            wait_for(lambda: client.get("/healthz").status_code == 200, 10)
+            family = _family(postmaster(folder))
+            for pid in family:
+                os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+            wait_for(lambda: statuses(client) == [503, 503, 503], 15)
+            assert time.monotonic() - began < 6.5  # 5 s, and the three answers themselves
+            for path in (*PATHS, "/", "/metrics", "/api/jobs"):
+                asked = time.monotonic()
+                assert client.get(path).status_code == 503
+                assert time.monotonic() - asked < 5
+            for pid in family:
+                os.kill(pid, signal.SIGCONT)
+            wait_for(lambda: statuses(client) == [200, 200, 200], 20)
+            assert client.get("/").status_code == 200
+        assert web.process.poll() is None
+    finally:
+        daemon.kill()
+        web.stop()
+
+
+def _family(parent: int) -> list[int]:
+    children = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False).stdout
+    return [parent, *(int(pid) for pid in children.split())]
+
+
+def test_the_web_process_starts_without_a_database_and_finds_it_later(
+    database: str, tmp_path: Path, sql: Queries
+) -> None:
+    name = sql.value("SELECT current_database()")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = free.getsockname()[1]
+    web = Web(f"host=127.0.0.1 port={nobody} dbname={name} user=postgres password=x", tmp_path)
+    try:
+        web.await_answer()
+        with web.client() as client:
+            began = time.monotonic()
+            assert statuses(client) == [503, 503, 503]
+            assert time.monotonic() - began < 5
+            page = client.get("/", headers={"Accept": "text/html"})
+            assert page.status_code == 503
+            assert "База данных недоступна" in page.text
+            assert client.post("/api/jobs", json=new_job()).status_code == 503
+    finally:
+        web.stop()
+
+
+def test_before_the_queue_has_made_its_tables_it_is_not_well(empty_database: str, tmp_path: Path) -> None:
+    web = Web(empty_database, tmp_path)
+    try:
+        web.await_answer()
+        with web.client() as client:
+            assert statuses(client) == [503, 503, 503]
+            migrate(empty_database)
+            wait_for(lambda: "цикл" in client.get("/healthz").json()["status"], 5)
+            assert client.get("/").status_code == 200
+    finally:
+        web.stop()
