@@ -22,6 +22,7 @@ import jobs
 import logs
 import processings
 import storage
+import workloads
 from db import Database, DatabaseAway
 from dwh import Warehouse, open_warehouse
 from errors import LostJob, QueueError
@@ -70,7 +71,7 @@ def main(channel: Connection, slot: int, worker: str, settings: Settings, connin
     _end_with_parent()
     logs.setup(settings)
     try:
-        processings.load(settings.integrations)
+        workloads.load(settings.integrations)
         _Child(channel, slot, worker, settings, conninfo).serve()
     except Orphaned:
         return

@@ -9,13 +9,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
+from psycopg2.sql import SQL, Identifier
 
 from errors import QueueError
 from settings import Settings
@@ -221,10 +222,11 @@ def unforeseen(error: BaseException) -> str:
 # --- the tables of the web UI, and the queue's own schema -------------------------------------------------------------
 
 
-def migrate(conninfo: str, target: str = "head") -> None:
+def migrate(conninfo: str, target: str = "head", workloads: Iterable[str] = ()) -> None:
     """Bring the database to `target`: `head` makes everything, `base` takes the queue's own schema away again.
 
-    The web UI's tables are made only where they are absent, and are never taken away.
+    The web UI's tables are made only where they are absent, and are never taken away. The tables of `workloads`
+    follow; `base` takes away those of every workload that was ever on.
 
     Raises:
         DatabaseAway: the server cannot be reached, or broke the connection.
@@ -235,41 +237,64 @@ def migrate(conninfo: str, target: str = "head") -> None:
     conninfo = psycopg2.extensions.make_dsn(conninfo, connect_timeout=CONNECT_SECONDS, **_KEEPALIVE)
     try:
         with _locked(conninfo) as cursor:
-            config = alembic_config(conninfo)
             if target == "base":
-                command.downgrade(config, target)
-                # Alembic's version table is the last thing in it.
+                for tree in (*(name for name in trees() if current(cursor, name)), ""):
+                    command.downgrade(alembic_config(conninfo, tree), target)
+                # Alembic's version tables are the last things in it.
                 cursor.execute("DROP SCHEMA IF EXISTS tksva_q CASCADE")
             else:
-                command.upgrade(config, target)
+                for tree in ("", *(name for name in workloads if name in trees())):
+                    command.upgrade(alembic_config(conninfo, tree), target)
     except psycopg2.Error as error:
         if is_away(error):
             raise DatabaseAway(one_line(error)) from error
         raise QueueError(f"the schema tksva_q cannot be brought to {target}: {one_line(error)}") from error
 
 
-def head() -> str:
-    """Return the schema version that this code wants: the newest file of `migrations/versions` by name."""
-    return max(path.name.split("_", 1)[0] for path in (HERE / "migrations" / "versions").glob("[0-9]*.py"))
+#: The migrations of the queue itself; those of a workload stand in a folder of its name beside it.
+_CORE = "versions"
 
 
-def current(cursor: Cursor) -> str | None:
-    """Return the schema version of the database, None where the queue has never been."""
-    cursor.execute("SELECT to_regclass('tksva_q.alembic_version') IS NOT NULL")
+def trees() -> list[str]:
+    """Return the names of the workloads that have migrations of their own."""
+    folders = sorted(path.parent.name for path in (HERE / "migrations").glob("*/0001_*.py"))
+    return [name for name in folders if name != _CORE]
+
+
+def head(tree: str = "") -> str:
+    """Return the schema version that this code wants, of the queue or of a workload: the newest file by name."""
+    return max(path.name.split("_", 1)[0] for path in (HERE / "migrations" / (tree or _CORE)).glob("[0-9]*.py"))
+
+
+def current(cursor: Cursor, tree: str = "") -> str | None:
+    """Return the schema version of the database, None where the queue, or the workload, has never been."""
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"tksva_q.{_version_table(tree)}",))
     if not _one(cursor)[0]:
         return None
-    cursor.execute("SELECT version_num FROM tksva_q.alembic_version")
+    cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier("tksva_q", _version_table(tree))))
     row = cursor.fetchone()
     return str(row[0]) if row else None
 
 
-def alembic_config(conninfo: str) -> "Config":
+def outdated(cursor: Cursor, workloads: Iterable[str]) -> list[str]:
+    """Return the workloads whose tables are not as this code wants them."""
+    return [name for name in workloads if name in trees() and current(cursor, name) != head(name)]
+
+
+def _version_table(tree: str) -> str:
+    return f"alembic_version_{tree}" if tree else "alembic_version"
+
+
+def alembic_config(conninfo: str, tree: str = "") -> "Config":
     """Return Alembic's configuration for this database; `migrations/env.py` reads the connection string from it."""
     from alembic.config import Config  # noqa: PLC0415 -- see migrate
 
     config = Config()
     config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
+    config.set_main_option("version_locations", str(HERE / "migrations" / (tree or _CORE)).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
     config.attributes["conninfo"] = conninfo
+    config.attributes["version_table"] = _version_table(tree)
     return config
 
 

@@ -15,6 +15,7 @@ import doctor_host
 import logs
 import processings
 import settings as settings_module
+import workloads
 from csvfile import CsvDialect
 from db import Cursor, Database
 from dwh import Column, Extract, open_warehouse
@@ -51,7 +52,7 @@ def examine(env: Path = Path(".env")) -> list[Finding]:
     """Look at everything and return a finding about each thing."""
     try:
         settings = settings_module.load(env)
-        processings.load(settings.integrations)
+        workloads.load(settings.integrations)
     except SettingsError as error:
         return [Finding("настройки", False, str(error))]
     logs.hide_secrets(settings)

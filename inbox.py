@@ -21,13 +21,13 @@ WHOLE_LOOK_SHARE = 0.01
 
 _NEW = Prepared(
     "tksva_q_new",
-    f"""
+    """
 SELECT p.id, p.user_id, p.form_name, p.conditions::text, p.file_to_download
 FROM post p
 WHERE p.task_status = 'в очереди' AND p.id > %(after)s
   AND NOT EXISTS (SELECT FROM tksva_q.job j WHERE j.post_id = p.id AND j.state IN ('waiting', 'running'))
-ORDER BY p.id LIMIT {BATCH} FOR UPDATE OF p SKIP LOCKED
-""",  # noqa: S608 -- put together from this file's own constants
+ORDER BY p.id LIMIT %(batch)s::int FOR UPDATE OF p SKIP LOCKED
+""",
 )
 
 _NEWEST = Prepared("tksva_q_newest", "SELECT max(id) FROM post WHERE task_status = 'в очереди'")
@@ -103,7 +103,7 @@ class Inbox:
         if newest == 0 or (newest <= self._seen and not whole):
             return 0, []
         with database.transaction() as cursor:
-            _NEW.run(cursor, {"after": 0 if whole else self._seen})
+            _NEW.run(cursor, {"after": 0 if whole else self._seen, "batch": BATCH})
             requests = [Request(*row) for row in cursor.fetchall()]
             refusals = self._insert(cursor, requests)
         if len(requests) < BATCH:

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from urllib.parse import quote, unquote
 
 from pydantic import SecretStr
+from pydantic_settings import BaseSettings
 
 from logfile import SharedFile
 from settings import Settings
@@ -107,7 +108,7 @@ def hide(*secrets: str) -> None:
     _secrets.add(secrets)
 
 
-def hide_secrets(settings: Settings) -> None:
+def hide_secrets(settings: BaseSettings) -> None:
     """Never write the passwords that the settings hold."""
     values = (getattr(settings, name) for name in type(settings).model_fields)
     hide(*(value.get_secret_value() for value in values if isinstance(value, SecretStr)))

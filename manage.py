@@ -6,7 +6,6 @@ Exit status: 0 done, 1 could not, 2 wrong words or settings.
 """
 
 import contextlib
-import importlib
 import os
 import sys
 import time
@@ -24,10 +23,10 @@ import db
 import doctor
 import install as installation
 import listing
-import processings
 import reports
 import retention
 import settings as settings_module
+import workloads
 from db import Database
 from errors import QueueError, SettingsError
 from jobs import State
@@ -217,13 +216,14 @@ def migrate(
     direction: Annotated[Literal["up", "down", "current"], typer.Argument(metavar="[up|down|current]")] = "up",
 ) -> None:
     """Схема tksva_q: обновить (up), убрать совсем (down), показать версию (current). Таблицы сайта остаются."""
-    conninfo = db.dsn(settings_module.load())
+    settings = settings_module.load()
+    conninfo = db.dsn(settings)
     database = Database(conninfo, "tksva_q manage")
     try:
         if direction == "down":
             _refuse_while_it_works(database)
         if direction != "current":
-            db.migrate(conninfo, {"up": "head", "down": "base"}[direction])
+            db.migrate(conninfo, {"up": "head", "down": "base"}[direction], settings.integrations)
         with database.statement() as cursor:
             version = db.current(cursor)
     finally:
@@ -257,17 +257,16 @@ def install(
 def _settings() -> Settings:
     """Return the settings, with everything registered that they switch on."""
     settings = settings_module.load()
-    processings.load(settings.integrations)
+    workloads.load(settings.integrations)
     return settings
 
 
 def _add_workloads() -> None:
-    """Add the commands of the workloads that are on: what their module calls `commands`."""
+    """Add the commands of the workloads that are on."""
     with contextlib.suppress(SettingsError):  # the command itself will say it
-        for name in _settings().integrations:
-            commands = getattr(importlib.import_module(f"integrations.{name}"), "commands", None)
-            if commands is not None:
-                app.add_typer(commands, name=name)
+        for workload in workloads.load(settings_module.load().integrations):
+            if workload.offers("commands"):
+                app.add_typer(workload.part("commands"), name=workload.name)
 
 
 def main(words: list[str] | None = None) -> NoReturn:

@@ -12,14 +12,13 @@ a small workbook. Work without a file is a function with `@processing`, which ge
 cannot be called from a row.
 """
 
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from conditions import Period, example, parse
 from dwh import During, Equals, Extract
-from errors import SettingsError, UserError
+from errors import UserError
 from exports import export, file_name
 from tasks import Task
 
@@ -140,19 +139,6 @@ def examine(form: str | None, params: str | None, name: str | None) -> str | Non
     if wanted.check is not None:
         wanted.check(params)
     return wanted.reads
-
-
-def load(integrations: Iterable[str]) -> None:
-    """Import the modules of `integrations/` that INTEGRATIONS names; each registers its own processings.
-
-    Raises:
-        SettingsError: there is no such module.
-    """
-    for name in integrations:
-        try:
-            importlib.import_module(f"integrations.{name}")
-        except ModuleNotFoundError as error:
-            raise SettingsError(f"INTEGRATIONS: {name}: {error}; пример: INTEGRATIONS=timers") from None
 
 
 @dataclass(frozen=True)

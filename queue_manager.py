@@ -29,6 +29,7 @@ import settings as settings_module
 import settling
 import startup
 import systemd
+import workloads
 from errors import QueueError, SettingsError, StorageError
 from inbox import BATCH, Inbox, Request
 from logs import log
@@ -308,7 +309,7 @@ def main() -> NoReturn:
     """Read the settings, prepare the database, serve."""
     try:
         settings = settings_module.load()
-        processings.load(settings.integrations)
+        workloads.load(settings.integrations)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

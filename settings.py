@@ -1,7 +1,7 @@
 """`.env` and the environment -> one typed, frozen `Settings`; the only place that reads either."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -27,17 +27,23 @@ from setting_values import (
     whole,
 )
 
+P = TypeVar("P", bound="Part")
 
-class Settings(BaseSettings):
+
+class Part(BaseSettings):
+    """Root of the settings of a workload: its field names are keys of the same `.env`, each with an example."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, env_file_encoding="utf-8-sig", validate_default=False
+    )
+
+
+class Settings(Part):
     """Everything an installation chooses; field names are the keys of `.env` in lower case.
 
     Paths are absolute (a relative one counts from the working directory). Secrets show themselves only
     when asked by `get_secret_value()`.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, env_file_encoding="utf-8-sig", validate_default=False
-    )
 
     # The PostgreSQL of the job table; all empty: the embedded one.
     psql_host: Host = Field(default="", examples=["127.0.0.1"])
@@ -127,7 +133,7 @@ class Settings(BaseSettings):
         given = [name for name in (*needed, "psql_port", "psql_pwd") if getattr(self, name)]
         missing = [name for name in needed if not getattr(self, name)]
         if given and missing:
-            raise ValueError(f"{_line(missing[0], f'не задан, хотя задан {given[0].upper()}')}")
+            raise ValueError(line(Settings, missing[0], f"не задан, хотя задан {given[0].upper()}"))
         return self
 
     @property
@@ -141,8 +147,9 @@ class Settings(BaseSettings):
         return 3 * self.heartbeat_seconds
 
 
-def _line(name: str, problem: str) -> str:
-    example = (Settings.model_fields[name].examples or [""])[0]
+def line(kind: type[Part], name: str, problem: str) -> str:
+    """Return what stops the start: the key, its problem, an example."""
+    example = (kind.model_fields[name].examples or [""])[0]
     return f"{name.upper()}: {problem}; пример: {name.upper()}={example}"
 
 
@@ -152,13 +159,18 @@ def load(env_file: Path = Path(".env")) -> Settings:
     Raises:
         SettingsError: one line with the key, what is wrong with it and an example; never a secret.
     """
+    return load_part(Settings, env_file)
+
+
+def load_part(kind: type[P], env_file: Path = Path(".env")) -> P:
+    """Read settings of one kind: the queue's own, or a workload's; raise SettingsError as `load` does."""
     try:
-        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own argument
+        return kind(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings' own argument
     except ValidationError as error:
         # Pydantic's own text would show the input, and with it passwords.
         first = error.errors(include_url=False, include_input=False)[0]
         problem = str(first.get("ctx", {}).get("error", first["msg"]))
-        raise SettingsError(_line(str(first["loc"][0]), problem) if first["loc"] else problem) from None
+        raise SettingsError(line(kind, str(first["loc"][0]), problem) if first["loc"] else problem) from None
     except UnicodeDecodeError:
         raise SettingsError(f"{env_file}: файл не в UTF-8; пример: .envexample") from None
     except OSError as error:

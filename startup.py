@@ -24,9 +24,10 @@ def prepare(settings: Settings, conninfo: str) -> None:
     database = db.Database(conninfo, "tksva_q start")
     with database.statement() as cursor:
         version = db.current(cursor)
-    if version is None or version < db.head():
-        db.migrate(conninfo)
-        log.info("schema_migrated", extra={"version": db.head()})
+        outdated = db.outdated(cursor, settings.integrations)
+    if version is None or version < db.head() or outdated:
+        db.migrate(conninfo, workloads=settings.integrations)
+        log.info("schema_migrated", extra={"version": db.head(), "workloads": ",".join(outdated) or None})
     elif version > db.head():
         raise QueueError(
             f"the schema tksva_q is at version {version}, newer than this code ({db.head()}): update the code"

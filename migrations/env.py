@@ -12,7 +12,11 @@ engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connec
 try:
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS tksva_q"))
-        context.configure(connection=connection, version_table="alembic_version", version_table_schema="tksva_q")
+        context.configure(
+            connection=connection,
+            version_table=context.config.attributes["version_table"],
+            version_table_schema="tksva_q",
+        )
         context.run_migrations()
 except DBAPIError as error:  # the driver's own error is what the queue understands
     raise (error.orig or error) from None

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import sys
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ from hypothesis import strategies as st
 import processings
 from conditions import Period
 from dwh import During, Equals, Extract
-from errors import SettingsError, UserError
+from errors import UserError
 from processings import ORDERS, REGISTER, Processing, Railway, Station, examine, find
 from tasks import Task
 
@@ -34,19 +31,6 @@ def register(monkeypatch: pytest.MonkeyPatch) -> dict[str, Processing]:
     own = {name: REGISTER[name] for name in ("DownloadForStationForm", "DownloadForRailwayForm")}
     monkeypatch.setattr(processings, "REGISTER", own)
     return own
-
-
-@pytest.fixture
-def integrations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A folder of integrations of the test's own."""
-    package = types.ModuleType("integrations")
-    package.__path__ = [str(tmp_path)]
-    for name in [name for name in sys.modules if name.split(".")[0] == "integrations"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "integrations", package)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("integrations.")]:
-        del sys.modules[name]
 
 
 # --- the web UI's forms -----------------------------------------------------------------------------------------------
@@ -175,29 +159,3 @@ def test_a_name_is_given_once(register: dict[str, Processing]) -> None:
     with pytest.raises(ValueError, match="two processings are called DownloadForStationForm"):
         processings.processing("DownloadForStationForm")(lambda task: None)
     assert register == before
-
-
-# --- integrations -----------------------------------------------------------------------------------------------------
-
-
-def test_an_integration_registers_its_own_processings_once(integrations: Path) -> None:
-    (integrations / "mail.py").write_text(
-        "from processings import processing\n@processing('mail')\ndef mail(task): pass\n", encoding="utf-8"
-    )
-    with pytest.raises(UserError):
-        find("mail")
-    for _ in range(2):
-        processings.load(["mail"])
-    assert find("mail").name == "mail"
-
-
-@pytest.mark.usefixtures("integrations")
-def test_an_integration_that_is_not_there_stops_the_start_with_its_name() -> None:
-    with pytest.raises(SettingsError, match=r"INTEGRATIONS: nowhere: .*пример: INTEGRATIONS="):
-        processings.load(["nowhere"])
-
-
-def test_a_part_that_an_integration_lacks_is_named(integrations: Path) -> None:
-    (integrations / "mail.py").write_text("import a_part_that_is_not_installed", encoding="utf-8")
-    with pytest.raises(SettingsError, match="a_part_that_is_not_installed"):
-        processings.load(["mail"])

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-import processings
+import workloads
 from db import DatabaseAway
 from errors import QueueError
 from logs import log, redact
@@ -32,7 +32,8 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         StorageError: the key for signatures cannot be kept in VAR_DIR.
     """
-    processings.load(settings.integrations)
+    enabled = workloads.load(settings.integrations)
+    pages.templates.globals["workloads"] = [workload for workload in enabled if workload.title]
     address = Address(settings)
     monitor = Monitor(address)
     key = signing_key(settings)
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         background.BackgroundCheck("warehouse", lambda: background.warehouse_check(settings)),
         background.BackgroundCheck("disk", lambda: background.disk_check(settings)),
         Dashboard(lambda: pages.draw(context)),
+        enabled,
     )
 
     @asynccontextmanager
@@ -70,6 +72,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context
     for part in (api, events, health, links, pages):
         app.include_router(part.router)
+    for workload in enabled:
+        if workload.offers("routes"):
+            app.include_router(workload.part("routes"))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     _handle_errors(app)
     app.add_middleware(Around, guard=guard, refuse=_refusal)

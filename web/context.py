@@ -11,6 +11,7 @@ from web.dashboard import Dashboard
 from web.database import Pool
 from web.monitor import Monitor
 from web.security import Guard
+from workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
     warehouse: BackgroundCheck
     disk: BackgroundCheck
     dashboard: Dashboard
+    workloads: tuple[Workload, ...] = ()
 
 
 def _context(request: Request) -> Context:

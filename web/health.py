@@ -133,7 +133,8 @@ async def freshness(context: Open) -> Response:
 )
 async def prometheus(context: Open) -> Response:
     """What every process did, and how the queue stands; survives restarts."""
-    return Response(await context.pool.read(metrics.collect), media_type=metrics.CONTENT_TYPE)
+    text = await context.pool.read(lambda cursor: metrics.collect(cursor, context.workloads))
+    return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 def _loop_text(context: Context) -> str:

@@ -1,6 +1,6 @@
 """What Prometheus is told: the database's own counters, and how the queue stands at this moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 import counters
 from db import Cursor
+from workloads import Workload
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,8 +22,8 @@ FROM tksva_q.job WHERE state = 'waiting'
 """
 
 
-def collect(cursor: Cursor) -> bytes:
-    """Return all metrics in Prometheus's text format."""
+def collect(cursor: Cursor, workloads: Iterable[Workload] = ()) -> bytes:
+    """Return all metrics in Prometheus's text format, those of the workloads last."""
     counts = counters.read(cursor)
     cursor.execute(_NOW)
     waiting, oldest, running, loop_seconds, loop_at = cursor.fetchone() or (0, 0.0, 0, 0.0, 0.0)
@@ -34,7 +35,18 @@ def collect(cursor: Cursor) -> bytes:
         "tksva_q_last_loop_timestamp_seconds": ("When a loop last said that it goes round, 0 for never.", loop_at),
     }
     registry.register(_Figures(counts, states, gauges))
+    for workload in workloads:
+        registry.register(_Given(list(workload.part("metrics", cursor))))
     return generate_latest(registry)
+
+
+class _Given(Collector):
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics one after the other."""
+        return iter(self._metrics)
 
 
 class _Figures(Collector):

@@ -60,6 +60,7 @@ templates.globals |= {
     "has_file": models.has_file,
     "width": charts.WIDTH,
     "height": charts.HEIGHT,
+    "workloads": (),
 }
 
 Text = Annotated[str, Form()]
