@@ -5,7 +5,6 @@ the same transaction, so that short jobs cost one commit each; the parent is tol
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -27,6 +26,7 @@ from db import Database, DatabaseAway
 from dwh import Warehouse, open_warehouse
 from errors import LostJob, QueueError
 from logs import log
+from parent_death import end_with_parent
 from settings import Settings
 from tasks import Task
 
@@ -34,8 +34,6 @@ from tasks import Task
 JOBS_PER_CHILD = 1000
 #: Memory, in KiB, at which it is replaced earlier.
 CHILD_MEMORY = 300 * 1024
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,10 @@ class Orphaned(BaseException):
 def _end_with_parent() -> None:
     """Be killed when the daemon ends, however it ends; leave Ctrl-C and SIGTERM to it.
 
-    The kernel watches the fork server, which made this process and ends when the daemon does. One that ended
-    before the kernel was asked to is found by its absence: somebody who is no child of the daemon's stands there.
+    The kernel watches the fork server, which made this process and ends when the daemon does (see `fork_server`). One
+    that ended before the kernel was asked to is found by its absence: no child of the daemon's stands in its place.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     daemon = multiprocessing.parent_process()
     if daemon is not None and _parent_of(os.getppid()) != daemon.pid:
         sys.exit(1)

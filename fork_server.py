@@ -1,20 +1,9 @@
-"""What the fork server does before it serves: it asks the kernel to end it with the daemon, however the daemon ends.
+"""Imported by the fork server alone, before all else that it preloads: it ends with the daemon, however that ends.
 
-Imported by the fork server alone, as the first of what it preloads. Left to itself it ends when the pipe from the
-daemon is closed, but every child of its own has that pipe's other end as well: one that is busy, and does not look,
-would keep the fork server alive, and itself with it.
+Left to itself it ends when the pipe from the daemon is closed, but each of its children has that pipe's other end
+as well: one that is busy, and does not look, would keep the fork server alive, and itself with it.
 """
 
-import ctypes
-import signal
+from parent_death import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that made it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "fork_server":
-    end_with_parent()
+end_with_parent()

@@ -82,7 +82,7 @@ class Crew:
         self._oom_kills = oom_kills()
         self._context = multiprocessing.get_context("forkserver")
         integrations = [f"integrations.{name}" for name in settings.integrations]
-        self._context.set_forkserver_preload(["child", "dwh_postgres", "xlsx", *integrations])
+        self._context.set_forkserver_preload(["fork_server", "child", "dwh_postgres", "xlsx", *integrations])
         _start_fork_server()
         self._vacant: dict[int, float] = {}  # slots without a child -> when to hire, in monotonic seconds
         self.slots = [self._hire(number) for number in range(settings.workers)]
