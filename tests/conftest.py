@@ -282,7 +282,7 @@ class Daemon:
     def _gone(self) -> None:
         self.process.wait()
         self._reader.join(5)
-        # Somebody whom the daemon left behind may hold the pipe: the reader's lock would then hold this thread for ever.
+        # Somebody whom the daemon left behind may hold the pipe: closing it would then wait for the reader for ever.
         assert not self._reader.is_alive(), f"somebody outlives the daemon {self.pid}"
         if self.process.stdout:
             self.process.stdout.close()
