@@ -10,6 +10,8 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c '$(RECENT)' 2>/dev/null && echo $(name))))
 PYTEST_ARGS ?=
+# A file of tests is run by one process; they mostly wait for servers and children, hence more processes than cores.
+PARALLEL ?= --numprocesses=3 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -73,7 +75,7 @@ run: $(BASE)
 	@$(PY) demo.py run
 
 test: setup system
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 lint: setup
 	@$(VENV)/bin/ruff check .

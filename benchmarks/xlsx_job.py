@@ -49,6 +49,7 @@ def _compare(bench: Bench, title: str, peers: dict[str, tuple[str, str, float]],
         section.rows.append(
             (name, f"{middle:.2f} s", spread(taken), rate(rows / middle), times(middle / ours), memory, size)
         )
+    section.most("child's memory at the peak", (samples[WHOLE_JOB][-1].memory or 0) / 1e6, 100, " MB")
     for name in there:
         section.least(f"{name} × the whole job", median(samples[name]) / ours, peers[name][2])
     if SMALLEST in there:

@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = 20_000
-#: Not the usual one: a queue may run beside the tests.
-PORT = 8765
+with socket.socket() as free:  # not the usual port: a queue may run beside the tests
+    free.bind(("127.0.0.1", 0))
+    PORT = free.getsockname()[1]
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def start(folder: Path, *words: str, **others) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(ROOT / "demo.py"), *words, "--rows", str(ROWS)],
         cwd=folder,
-        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "1000"} | {"WEB_PORT": str(PORT)},
+        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(PORT)},
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
