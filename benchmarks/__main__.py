@@ -1,4 +1,4 @@
-"""All measurements, or some of them: `python -m benchmarks [csv xlsx pages pickup drain history page idle]`."""
+"""All measurements, or those that are named: `python -m benchmarks [csv xlsx clickhouse pages …]`."""
 
 import argparse
 import datetime
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import csv_job, drain, history, idle, page, pages, pickup, xlsx_job
+from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, pickup, xlsx_job
 from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section, machine
@@ -17,6 +17,7 @@ RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 PARTS: dict[str, Callable[[Bench], Section | list[Section]]] = {
     "csv": csv_job.measure,
     "xlsx": xlsx_job.measure,
+    "clickhouse": clickhouse.measure,
     "pages": pages.measure,
     "pickup": pickup.measure,
     "drain": drain.measure,

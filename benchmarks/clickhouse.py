@@ -1,22 +1,26 @@
-"""From ClickHouse to CSV, 500,000 rows of 30 columns: this project's way beside the older one, in the same run."""
+"""From ClickHouse to CSV: this project's way beside the older one, in the same run."""
 
 from __future__ import annotations
 
 import csv
-import resource
-import sys
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.bench import Bench
+from benchmarks.measure import Run, Sample, in_turns, median, spread
+from benchmarks.memory import peak_memory
+from benchmarks.report import Section, megabytes, rate, times
 from csvfile import CsvDialect
 from dwh import Extract, Page
 from dwh_clickhouse import ClickHouseWarehouse
 from tests.clickhouse_server import Server, click_settings, server
 
-ROWS, PAGE = 500_000, 50_000
+OURS, OLDER = "pages by the key", "LIMIT/OFFSET, execute, csv.writer"
 #: Name of a column, its type, its value by the row's number.
 COLUMNS = [
     *((f"Текст {n}", "String", f"concat('текст ', toString(cityHash64(number, {n}) % 100000))") for n in range(10)),
@@ -35,55 +39,73 @@ COLUMNS = [
 ]
 
 
-def older(started: Server, path: Path) -> None:
-    """LIMIT and OFFSET, `execute`, csv.writer."""
+def _older(started: Server, path: Path, page: int, rows: int) -> None:
     with started.client(compression="lz4") as client, path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=";")
-        for offset in range(0, ROWS, PAGE):
-            rows = client.execute(f"SELECT * FROM orders ORDER BY rownumber LIMIT {PAGE} OFFSET {offset}")
-            writer.writerows(row[1:] for row in rows)
+        for offset in range(0, rows, page):
+            limit = min(page, rows - offset)
+            found = client.execute(f"SELECT * FROM orders ORDER BY rownumber LIMIT {limit} OFFSET {offset}")
+            writer.writerows(row[1:] for row in found)
 
 
-def ours(started: Server, path: Path) -> None:
-    """Pages by the key, rows formatted by the server."""
+def _ours(started: Server, path: Path, size: int, rows: int) -> None:
     opened = ClickHouseWarehouse(click_settings(started))
-    columns, page = opened.columns("orders"), Page(PAGE, 0)
+    columns, page, left = opened.columns("orders"), Page(0, 0), rows
     with path.open("wb") as file:
-        while page.rows == PAGE:
-            page = opened.csv_page(Extract("orders", ()), columns, page.last_key, PAGE, CsvDialect(), file.write)
+        while left > 0:
+            limit = min(size, left)
+            page = opened.csv_page(Extract("orders", ()), columns, page.last_key, limit, CsvDialect(), file.write)
+            left -= page.rows
     opened.close()
 
 
-def measured(way: Callable[[Server, Path], None], started: Server, path: Path) -> tuple[float, float]:
-    """Seconds and MiB at most of a way, in a process of its own."""
+def _measured(
+    way: Callable[[Server, Path, int, int], None], started: Server, path: Path, page: int, rows: int
+) -> Sample:
+    """Run a way in a process of its own."""
     context = get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
     def run() -> None:
         began = time.perf_counter()
-        way(started, path)
-        sender.send((time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        way(started, path, page, rows)
+        sender.send(Sample(time.perf_counter() - began, peak_memory(os.getpid()), path.stat().st_size))
 
     process = context.Process(target=run)
     process.start()
     sender.close()  # a child that fails is then the end of the pipe, not silence
-    found: tuple[float, float] = receiver.recv()
+    found: Sample = receiver.recv()
     process.join()
     return found
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name, server(Path(name)) as started:
+def measure(bench: Bench) -> Section:
+    """Compare the two ways, then the memory of ours over few rows and over all."""
+    rows, page = bench.plan.csv_rows, bench.plan.chunk_size
+    section = Section(
+        f"CSV from ClickHouse over its native protocol: {rows:,} rows × {len(COLUMNS)} columns",
+        ("", "median", "fastest–slowest", "rows", "× pages by the key", "memory at the peak", "file"),
+    )
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name, server(Path(name)) as started:
         columns = ", ".join(f"`{column}` {type_}" for column, type_, _ in COLUMNS)
         started.run(f"CREATE TABLE orders (rownumber UInt64, {columns}) ENGINE = MergeTree ORDER BY rownumber")
         values = ", ".join(value for *_, value in COLUMNS)
-        started.run(f"INSERT INTO orders SELECT number + 1, {values} FROM numbers({ROWS})")
-        sys.stdout.write(f"{ROWS} rows of {len(COLUMNS)} columns from ClickHouse to CSV\n")
-        taken = {way.__name__: measured(way, started, Path(name) / "file.csv") for way in (ours, older)}
-        for way, (seconds, size) in taken.items():
-            sys.stdout.write(f"{way:8}{seconds:8.1f} s{ROWS / seconds:10.0f} rows/s{size:8.0f} MiB\n")
-        sys.stdout.write(f"{taken['older'][0] / taken['ours'][0]:.1f} times faster\n")
-
-
-if __name__ == "__main__":
-    main()
+        started.run(f"INSERT INTO orders SELECT number + 1, {values} FROM numbers({rows})")
+        file = Path(name) / "file.csv"
+        contenders: dict[str, Run] = {
+            OURS: partial(_measured, _ours, started, file, page, rows),
+            OLDER: partial(_measured, _older, started, file, page, rows),
+        }
+        samples = in_turns(contenders, bench.plan.runs, lambda: None)
+        few = _measured(_ours, started, file, page, rows // 5)
+    ours = median(samples[OURS])
+    for way, taken in samples.items():
+        middle = median(taken)
+        memory, size = megabytes(taken[-1].memory), megabytes(taken[-1].size)
+        section.rows.append(
+            (way, f"{middle:.2f} s", spread(taken), rate(rows / middle), times(middle / ours), memory, size)
+        )
+    section.least("the older way × pages by the key", median(samples[OLDER]) / ours, 3.0)
+    most = max(sample.memory or 0 for sample in samples[OURS])
+    section.most(f"memory at {rows:,} rows × at {rows // 5:,}", most / (few.memory or 1), 1.1)
+    return section
