@@ -22,7 +22,7 @@ help:
 	@echo 'make test    все проверки'
 	@echo 'make run     очередь на встроенном PostgreSQL с демонстрационным хранилищем, до Ctrl-C'
 	@echo 'make setup   только установка в .venv'
-	@echo 'make lint    стиль и типы'
+	@echo 'make lint    стиль, типы и этажи'
 	@echo 'make bench   замеры рядом с другими очередями'
 	@echo 'make faults  отказы: убитые процессы, перезапуски PostgreSQL, потерянные пакеты'
 	@echo 'make clean   убрать .venv и кэши (папка var остаётся)'
@@ -81,6 +81,7 @@ lint: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(PY) .ci/lint_imports.py
 
 bench: setup system
 	@$(PIP) -r requirements-bench.txt
