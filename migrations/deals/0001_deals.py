@@ -26,7 +26,7 @@ CREATE TABLE tksva_q.deal (
     done_at timestamptz
 );
 CREATE INDEX deal_failed ON tksva_q.deal (deal_id) WHERE state = 'failed';
-CREATE TABLE tksva_q.deal_slot (only boolean PRIMARY KEY DEFAULT true CHECK (only), next_at timestamptz NOT NULL);
+CREATE TABLE tksva_q.deal_slot (single boolean PRIMARY KEY DEFAULT true CHECK (single), next_at timestamptz NOT NULL);
 INSERT INTO tksva_q.deal_slot (next_at) VALUES (now());
 CREATE TABLE tksva_q.deal_counter (name text PRIMARY KEY, number bigint NOT NULL DEFAULT 0,
     seconds double precision NOT NULL DEFAULT 0);
