@@ -119,7 +119,7 @@ def test_a_deal_waits_while_everybody_is_on_leave(
             book.exclude(cursor, str(number), True)
     queue(deals, range(1, 2))
     start_daemon(**fast(bitrix))
-    wait_for(lambda: sql("SELECT FROM tksva_q.job WHERE state = 'waiting' AND error = 'no available users'"))
+    wait_for(lambda: sql("SELECT id FROM tksva_q.job WHERE state = 'waiting' AND error = 'no available users'"))
     assert sql.value("SELECT spent FROM tksva_q.job") == 0
     with deals.transaction() as cursor:
         book.exclude(cursor, "4", False)
