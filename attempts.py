@@ -3,7 +3,7 @@
 import random
 
 from db import DatabaseAway, one_line, unforeseen
-from errors import Cancelled, Interrupted, LostJob, StorageError, UserError, WarehouseError
+from errors import Cancelled, Interrupted, LostJob, Postponed, StorageError, UserError, WarehouseError
 from jobs import Job, Settlement
 
 #: Seconds before the second attempt; every further pause is PAUSE_FACTOR times as long, up to PAUSE_LIMIT.
@@ -40,6 +40,8 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = None
         case Interrupted():
             end = Settlement("waiting", "given back", reason, refund=True)
+        case Postponed():
+            end = Settlement("waiting", "given back", reason, delay=error.seconds, refund=True)
         case Cancelled():
             end = Settlement("cancelled", "cancelled", reason)
         case UserError():

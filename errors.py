@@ -31,3 +31,11 @@ class Interrupted(QueueError):
 
 class Cancelled(QueueError):
     """Nobody wants the file any more: the row was hidden by its user, deleted or cancelled."""
+
+
+class Postponed(QueueError):
+    """What the job needs is not there: it goes back to the queue for so many seconds, and no attempt is spent."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
