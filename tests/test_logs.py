@@ -20,7 +20,6 @@ import psycopg2.extensions
 import pytest
 
 import logs
-from logfile import KEPT, SharedFile
 from logs import log
 from settings import Settings
 from tests.conftest import ROOT, Daemon, Queries, wait_for
@@ -271,37 +270,6 @@ def test_a_file_that_cannot_be_written_costs_a_warning_and_not_the_service(
     lines = written()
     assert "log_file_not_written" in lines
     assert "alive" in lines
-
-
-WRITER = """
-import logging, sys
-from pathlib import Path
-import logfile
-logfile.KEPT = 100
-file = logfile.SharedFile(Path(sys.argv[1]), limit=4000)
-for number in range(300):
-    file.emit(logging.makeLogRecord({"msg": f"{sys.argv[2]}-{number:04} {'x' * 40}"}))
-"""
-
-
-def test_processes_that_share_a_file_rotate_it_without_losing_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "queue.log"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], cwd=ROOT) for name in "abc"]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
-    files = sorted(tmp_path.iterdir())
-    lines = [line.split()[0] for file in files for line in file.read_text().splitlines()]
-    assert sorted(lines) == sorted(f"{name}-{number:04}" for name in "abc" for number in range(300))
-    assert len(files) > 10
-    assert all(file.stat().st_size <= 4000 + 3 * 50 for file in files)
-
-
-def test_only_so_many_old_files_are_kept(tmp_path: Path) -> None:
-    file = SharedFile(tmp_path / "queue.log", limit=100)
-    for number in range(100):
-        file.emit(logging.makeLogRecord({"msg": f"line {number} of the log"}))
-    file.close()
-    assert len(list(tmp_path.iterdir())) == KEPT + 1
-    assert "line 99 " in (tmp_path / "queue.log").read_text()
 
 
 # --- a real daemon ----------------------------------------------------------------------------------------------------

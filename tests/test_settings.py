@@ -5,14 +5,12 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from errors import SettingsError
-from setting_values import parse_duration
 from settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,37 +120,6 @@ def test_a_postgresql_named_by_half_stops_the_start_and_names_the_missing_key(en
 
 def test_a_socket_folder_needs_neither_a_port_nor_a_password(env):
     assert env("PSQL_HOST=/run/postgresql\nPSQL_DBNAME=tksva\nPSQL_USER=queue").psql_port is None
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90", 90),
-        ("0.5", 0.5),
-        ("6 h", 21600),
-        ("6h", 21600),
-        ("90 min", 5400),
-        ("2 d", 172800),
-        ("30 s", 30),
-        ("1,5 ч", 5400),
-        ("10 мин.", 600),
-        ("72 hours", 259200),
-        ("3 часа", 10800),
-        ("24 часов", 86400),
-        ("2 дня", 172800),
-        ("1 day 12 Hours", 129600),
-    ],
-)
-def test_durations_are_written_as_people_write_them(text, seconds):
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "6 parsecs", "1 2", "-5", "1..5", "six", "1" * 5000 + "!", "5 h ago"])
-def test_what_is_no_duration_is_refused_at_once(text):
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match="не длительность"):
-        parse_duration(text)
-    assert time.perf_counter() - started < 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The real units under a real systemd: installed, started, killed, frozen, stopped, in a container of Debian.
 
 Where a machine cannot run one, this says so where nobody overlooks it; what systemd says of the units without
-running them is in test_units.py, and is asked here once more.
+running them is in test_install.py, and is asked here once more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 import install
 from tests.conftest import ROOT, Queries, server_cursor, wait_for
 from tests.container import HOME, CannotBoot, Container, Relay, obstacle
-from tests.test_units import EXPOSURE, UNITS, systemd_analyze
+from tests.test_install import EXPOSURE, UNITS, systemd_analyze
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
 

@@ -1,0 +1,88 @@
+"""Every error's class says how the job ends: here it is asked of `attempts`, which ends it."""
+
+from __future__ import annotations
+
+import pytest
+
+import errors
+from attempts import after_error
+from errors import (
+    Cancelled,
+    Interrupted,
+    LostJob,
+    QueueError,
+    SettingsError,
+    StorageError,
+    UserError,
+    WarehouseError,
+)
+from jobs import Job, Settlement
+
+JOB = Job(
+    id=7,
+    attempt=1,
+    worker="w",
+    slot=0,
+    spent=1,
+    form="F",
+    params="{}",
+    post_id=1,
+    user_id=1,
+    file_name="a.csv",
+    dwh_table=None,
+    table_version=None,
+    cursor=None,
+    rows=0,
+    total=None,
+    chunk_size=None,
+    cancel=False,
+    rows_at_claim=0,
+)
+
+
+def end(error: QueueError, attempts: int = 5) -> Settlement | None:
+    return after_error(JOB, error, attempts, page=50_000)
+
+
+def test_every_error_has_the_one_root_and_says_what_it_means() -> None:
+    own = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+    assert len(own) == 8
+    assert all(issubclass(kind, QueueError) and kind.__doc__ for kind in own)
+
+
+def test_no_error_is_a_kind_of_another_that_ends_differently() -> None:
+    kinds = [UserError, WarehouseError, StorageError, SettingsError, LostJob, Interrupted, Cancelled]
+    assert [kind.__bases__ for kind in kinds] == [(QueueError,)] * len(kinds)
+
+
+def test_the_users_mistake_fails_the_job_at_once() -> None:
+    assert end(UserError("станция: пусто")) == Settlement("failed", "failed", "станция: пусто")
+
+
+@pytest.mark.parametrize("kind", [WarehouseError, StorageError])
+def test_what_may_pass_is_tried_again_after_a_pause(kind: type[QueueError]) -> None:
+    tried = end(kind("нет связи"))
+    assert tried
+    assert (tried.state, tried.outcome, tried.reason, tried.refund) == ("waiting", "retry", "нет связи", False)
+    assert tried.delay > 0
+
+
+@pytest.mark.parametrize("kind", [WarehouseError, StorageError])
+def test_what_does_not_pass_fails_with_the_last_attempt(kind: type[QueueError]) -> None:
+    assert end(kind("нет связи"), attempts=1) == Settlement("failed", "failed", "нет связи")
+
+
+def test_only_a_part_file_that_was_lost_is_begun_again() -> None:
+    assert [end(kind("x")).restart for kind in (StorageError, WarehouseError)] == [True, False]  # type: ignore[union-attr]
+
+
+def test_a_job_of_somebody_elses_is_not_touched() -> None:
+    assert end(LostJob("взяли другие")) is None
+
+
+def test_an_interrupted_job_goes_back_without_spending_an_attempt() -> None:
+    assert end(Interrupted("остановка"), attempts=1) == Settlement("waiting", "given back", "остановка", refund=True)
+
+
+def test_what_nobody_wants_is_cancelled() -> None:
+    assert end(Cancelled("скрыта")) == Settlement("cancelled", "cancelled", "скрыта")
