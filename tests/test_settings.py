@@ -1,4 +1,5 @@
 import grp
+import importlib
 import itertools
 import pickle
 import re
@@ -11,10 +12,18 @@ import pytest
 from pydantic import ValidationError
 
 from errors import SettingsError
-from settings import Settings, load
+from settings import Part, Settings, load, load_part
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = {name.upper() for name in Settings.model_fields}
+#: The settings of the workloads, each in a module of its own.
+WORKLOADS = [
+    value
+    for path in sorted((ROOT / "integrations").rglob("*.py"))
+    if "(Part)" in path.read_text(encoding="utf-8")
+    for value in vars(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))).values()
+    if isinstance(value, type) and issubclass(value, Part) and value is not Part
+]
+KEYS = {name.upper() for kind in (Settings, *WORKLOADS) for name in kind.model_fields}
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +81,14 @@ def test_the_example_says_what_each_key_is_and_holds_the_defaults():
     for before, line in itertools.pairwise(lines):
         assert "=" not in line or line.startswith("#") or before.startswith("# ")
     assert load(ROOT / ".envexample") == Settings()
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_the_example_holds_the_defaults_of_a_workload_and_each_of_its_keys_has_an_example(kind, tmp_path):
+    assert load_part(kind, ROOT / ".envexample") == kind()
+    env = tmp_path / ".env"
+    env.write_text("\n".join(f'{name}="{field.examples[0]}"' for name, field in kind.model_fields.items()))
+    load_part(kind, env)
 
 
 def test_the_environment_wins_over_the_file(env, monkeypatch):
