@@ -39,7 +39,7 @@ def test_a_part_gives_figures(bench: Bench, part: str) -> None:
     found = benchmarks.PARTS[part](bench)
     for section in found if isinstance(found, list) else [found]:
         assert section.rows
-        assert section.goals
+        assert section.goals or len(section.rows) == 1  # with nobody to compare with there is nothing to reach
         assert {len(row) for row in section.rows} == {len(section.columns)}
 
 
