@@ -6,12 +6,9 @@ that the daemon and its children never pay for a web framework:
 
     TITLE = "Заявки"                  # in the page's navigation, which leads to /<name>
     SETTINGS = DealSettings           # a class of settings, read from the same `.env` by `settings.load_part`
-    SCHEDULES = (Schedule(...), ...)  # or a function that returns them; see schedules.py
-    SERVICES = (Service(...), ...)    # what runs all the time beside the loop; see services.py
     def routes() -> fastapi.APIRouter: ...
     def commands() -> typer.Typer: ...      # becomes `manage.py <name> ...`
     def metrics(cursor) -> Iterable[prometheus_client.Metric]: ...
-    def health(cursor) -> dict[str, Check]: ...
 
 Its tables are made by its own Alembic tree, `migrations/<name>`, where there is one.
 """
@@ -25,14 +22,6 @@ from typing import Any
 import settings as settings_module
 from errors import SettingsError
 from logs import hide_secrets
-
-
-@dataclass(frozen=True)
-class Check:
-    """Whether one thing that a workload needs, or promises, is as it should be."""
-
-    status: str  # ok, warning, error
-    text: str  # in Russian
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from processings import processing
 from settings import Part
 
 TITLE = "Почта"
-SCHEDULES = ("hourly",)
+LIMITS = ("hourly",)
 
 class MailSettings(Part):
     mail_limit: int = Field(default=2, examples=["2"])
@@ -82,7 +82,7 @@ def test_what_a_workload_brings_along_is_found_by_its_name(integrations: Path) -
     (integrations / "mail.py").write_text(MODULE, encoding="utf-8")
     [mail] = workloads.load(["mail"])
     assert (mail.name, mail.title) == ("mail", "Почта")
-    assert mail.part("SCHEDULES") == ("hourly",)
+    assert mail.part("LIMITS") == ("hourly",)
     assert mail.part("metrics", "cursor") == ["cursor"]
     assert not mail.offers("routes")
     assert mail.part("routes") == ()
