@@ -34,6 +34,9 @@ WAREHOUSE_ROWS = 3000
 
 _numbers = itertools.count(1)
 
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so does everything that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 WAREHOUSE = f"""
 CREATE SCHEMA audit;
 CREATE TABLE audit._sales__execution_orders AS
