@@ -38,9 +38,7 @@ class TimerSettings(Part):
     alert_email_from: Annotated[str, BeforeValidator(address)] = Field(
         default="tksva_q@localhost", examples=["queue@example.org"]
     )
-    alert_email_to: Annotated[str | None, BeforeValidator(address)] = Field(
-        default=None, examples=["duty@example.org"]
-    )
+    alert_email_to: Annotated[str | None, BeforeValidator(address)] = Field(default=None, examples=["duty@example.org"])
     tg_bot_token: SecretStr = Field(default=SecretStr(""), examples=["…"])
     tg_chat_id: Text = Field(default="", examples=["-100123"])
     tg_api_url: Annotated[str, BeforeValidator(url("http", "https"))] = Field(

@@ -34,8 +34,11 @@ def main(control: int, command: list[str]) -> int:
     """Run the command until it ends or `control` does; return its exit status, 128 + N for signal N."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        child = subprocess.Popen(  # noqa: S603 -- an argument list
-            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_prepare
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_prepare,  # noqa: PLW1509 -- no threads here
         )
     except FileNotFoundError as error:
         print(f"нет команды или рабочей папки: {error.filename}", flush=True)

@@ -4,7 +4,7 @@ import datetime
 
 import timetable
 from db import Cursor, Database
-from integrations.timers import alerts, channels, definitions, journal
+from integrations.timers import alerts, channels, definitions, freshness, journal, outbox
 from integrations.timers.alerts import Problem
 from integrations.timers.definitions import Definitions
 
@@ -34,10 +34,11 @@ def look(database: Database, now: datetime.datetime | None = None) -> None:
     wanted, settings = definitions.load(), definitions.options()
     with database.transaction() as cursor:
         journal.close_dead(cursor)
-        switch_reserves(cursor, wanted)
+        problems = [*failures(cursor, wanted), *reserves(cursor, wanted), *stale(cursor, wanted, now)]
         repeat = datetime.timedelta(hours=settings.alert_repeat_hours)
-        alerts.keep(cursor, failures(cursor, wanted), now, repeat, channels.names(settings))
+        alerts.keep(cursor, problems, now, repeat, channels.names(settings))
     channels.send_due(database, settings, now)
+    outbox.drain(database, settings)
 
 
 def failures(cursor: Cursor, wanted: Definitions) -> list[Problem]:
@@ -51,19 +52,44 @@ def failures(cursor: Cursor, wanted: Definitions) -> list[Problem]:
     return problems
 
 
+def stale(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[Problem]:
+    """Return the sources that are too far behind."""
+    return [
+        Problem(
+            f"source:{found.source}", found.source, "error", f"Источник {found.source}: данные устарели", found.text
+        )
+        for found in freshness.look(cursor, wanted, now)
+        if found.status == "error"
+    ]
+
+
 def outcomes(cursor: Cursor, timer: str) -> list[tuple[str, str | None]]:
     """Return how the last jobs of a timer ended, with the journal's message, the newest first."""
     cursor.execute(_OUTCOMES, {"timer": timer, "limit": FAILURES + 1})
     return [(status, message) for status, message, _ in cursor.fetchall()][:FAILURES]
 
 
-def switch_reserves(cursor: Cursor, wanted: Definitions) -> None:
-    """Switch on the reserve of a timer that failed too often in a row, and off where it can do without again."""
+def reserves(cursor: Cursor, wanted: Definitions) -> list[Problem]:
+    """Switch a reserve on when its timer failed too often in a row, off when it can again; return those that are on.
+
+    What a person has switched stays: a reserve is switched once when its alert opens, and once when it closes.
+    """
+    problems = []
     for name, timer in wanted.timers.items():
         if timer.reserve_of is None:
             continue
+        key = f"reserve:{name}"
+        cursor.execute("SELECT FROM tksva_q.timer_problem WHERE problem = %s AND closed_at IS NULL", (key,))
+        stands_in = bool(cursor.rowcount)
         ended = [status for status, _ in outcomes(cursor, timer.reserve_of)]
-        if ended == ["error"] * FAILURES:
+        if not stands_in and ended == ["error"] * FAILURES:
             timetable.enable(cursor, wanted.schedule(name))
-        elif ended[:1] == ["success"]:
+            stands_in = True
+        elif stands_in and ended[:1] == ["success"]:
             timetable.disable(cursor, wanted.schedule(name))
+            stands_in = False
+        if stands_in:
+            title = f"Включён резерв {name}"
+            message = f"Таймер {timer.reserve_of} не смог {FAILURES} раза подряд"
+            problems.append(Problem(key, timer.job, "warning", title, message))
+    return problems
