@@ -1,6 +1,7 @@
 """The company's loaders on schedule: their runs, the freshness of what they load, alerts."""
 
 import json
+from typing import TYPE_CHECKING
 
 from errors import UserError
 from integrations.timers.definitions import WATCH
@@ -9,6 +10,14 @@ from integrations.timers.options import TimerSettings
 from processings import processing
 from tasks import Task
 
+if TYPE_CHECKING:
+    import typer
+    from fastapi import APIRouter
+
+    from db import Cursor
+    from workloads import Check
+
+TITLE = "Таймеры"
 SETTINGS = TimerSettings
 
 
@@ -30,3 +39,24 @@ def timers_watch(task: Task) -> None:
     from integrations.timers import watch  # noqa: PLC0415 -- only the child that runs it
 
     watch.look(task.database)
+
+
+def commands() -> "typer.Typer":
+    """Return `manage.py timers …`."""
+    from integrations.timers.cli import app  # noqa: PLC0415 -- only the command line
+
+    return app
+
+
+def routes() -> "APIRouter":
+    """Return the page and its buttons."""
+    from integrations.timers.pages import router  # noqa: PLC0415 -- only the web process
+
+    return router
+
+
+def health(cursor: "Cursor") -> "dict[str, Check]":
+    """Return whether the data are fresh and the timers in time."""
+    from integrations.timers.checks import checks  # noqa: PLC0415 -- only the web process
+
+    return checks(cursor)

@@ -12,7 +12,7 @@ import pytest
 
 import timetable
 from db import Database
-from integrations.timers import alerts, definitions, journal, watch
+from integrations.timers import alerts, definitions, freshness, journal, watch
 from jobs import Fence
 from tests.conftest import Queries
 from tests.timers.conftest import Mailbox
@@ -127,8 +127,6 @@ def test_the_reserve_steps_in_after_three_failures_and_leaves_at_the_first_succe
 def test_a_source_is_judged_by_its_newest_date_that_is_not_in_the_future(
     queue: Database, define: Callable[[str], Path], sql: Queries, days: int | None, status: str
 ) -> None:
-    from integrations.timers import freshness
-
     define(TIMER + '[[sources]]\nname = "sales"\ntable = "zakaz.sales"\ndate_column = "day"\n')
     sql("CREATE TABLE zakaz.sales (day date)")
     if days is not None:

@@ -1,0 +1,51 @@
+"""Whether the timers run as their own schedules say, and the data are fresh."""
+
+import datetime
+import itertools
+
+import timetable
+from db import Cursor
+from integrations.timers import definitions, freshness
+from integrations.timers.definitions import Definitions
+from schedules import Schedule, slots
+from workloads import Check
+
+#: Own periods of silence after which a schedule is late.
+PERIODS = 2
+#: Slots that are looked at for the longest pause between two of them.
+_SLOTS = 32
+_RANK = {"ok": 0, "warning": 1, "error": 2}
+
+
+def checks(cursor: Cursor, now: datetime.datetime | None = None) -> dict[str, Check]:
+    """Return the two checks of the timers."""
+    now, wanted = now or datetime.datetime.now(datetime.UTC), definitions.load()
+    found = freshness.look(cursor, wanted, now)
+    worst = max((one.status for one in found), key=_RANK.__getitem__, default="ok")
+    stale = "; ".join(f"{one.source}: {one.text}" for one in found if one.status != "ok")
+    silent = late(cursor, wanted, now)
+    runs = Check("error", "молчат: " + ", ".join(silent)) if silent else Check("ok", "по расписанию")
+    return {"data_freshness": Check(worst, stale or "свежие"), "job_runs": runs}
+
+
+def late(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[str]:
+    """Return the timers that are on and have been silent for longer than twice their own period."""
+    schedules = [wanted.schedule(name) for name in wanted.timers]
+    cursor.execute("SELECT name, since FROM tksva_q.schedule")
+    since = dict(cursor.fetchall())
+    cursor.execute("SELECT timer, max(started_at) FROM tksva_q.timer_run GROUP BY timer")
+    last = dict(cursor.fetchall())
+    silent = []
+    for line in timetable.listing(cursor, schedules, now):
+        name = line.schedule.name
+        heard = max((moment for moment in (last.get(name), since.get(name)) if moment), default=None)
+        if line.enabled and heard and now - heard > PERIODS * period(line.schedule, heard):
+            silent.append(name)
+    return silent
+
+
+def period(schedule: Schedule, after: datetime.datetime) -> datetime.timedelta:
+    """Return the longest pause between two of the next slots, the jitter included."""
+    coming = itertools.islice(slots(schedule, after), _SLOTS)
+    pauses = (later - earlier for earlier, later in itertools.pairwise(coming))
+    return max(pauses, default=datetime.timedelta()) + datetime.timedelta(seconds=schedule.jitter)
