@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from db import Cursor
+    from integrations.timers.freshness import Freshness
     from workloads import Check
 
 TITLE = "Таймеры"
@@ -60,3 +61,12 @@ def health(cursor: "Cursor") -> "dict[str, Check]":
     from integrations.timers.checks import checks  # noqa: PLC0415 -- only the web process
 
     return checks(cursor)
+
+
+def sources(cursor: "Cursor") -> "list[Freshness]":
+    """Return how fresh each source is."""
+    import datetime  # noqa: PLC0415 -- only the web process
+
+    from integrations.timers import definitions, freshness  # noqa: PLC0415 -- as above
+
+    return freshness.look(cursor, definitions.load(), datetime.datetime.now(datetime.UTC))

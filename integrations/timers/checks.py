@@ -2,30 +2,45 @@
 
 import datetime
 import itertools
+import socket
 
 import timetable
 from db import Cursor
-from integrations.timers import definitions, freshness
+from integrations.timers import definitions, freshness, outbox
 from integrations.timers.definitions import Definitions
 from schedules import Schedule, slots
 from workloads import Check
 
 #: Own periods of silence after which a schedule is late.
 PERIODS = 2
+#: Seconds that reaching ClickHouse may take.
+REACH_SECONDS = 1.0
 #: Slots that are looked at for the longest pause between two of them.
 _SLOTS = 32
 _RANK = {"ok": 0, "warning": 1, "error": 2}
 
 
 def checks(cursor: Cursor, now: datetime.datetime | None = None) -> dict[str, Check]:
-    """Return the two checks of the timers."""
+    """Return the checks of the timers."""
     now, wanted = now or datetime.datetime.now(datetime.UTC), definitions.load()
     found = freshness.look(cursor, wanted, now)
     worst = max((one.status for one in found), key=_RANK.__getitem__, default="ok")
     stale = "; ".join(f"{one.source}: {one.text}" for one in found if one.status != "ok")
     silent = late(cursor, wanted, now)
     runs = Check("error", "молчат: " + ", ".join(silent)) if silent else Check("ok", "по расписанию")
-    return {"data_freshness": Check(worst, stale or "свежие"), "job_runs": runs}
+    return {"clickhouse": _clickhouse(), "data_freshness": Check(worst, stale or "свежие"), "job_runs": runs}
+
+
+def _clickhouse() -> Check:
+    """Tell whether ClickHouse can be reached; what it does not get now waits for it, so that it is only a warning."""
+    settings = definitions.options()
+    if not settings.ch_host:
+        return Check("ok", "не используется")
+    try:
+        with socket.create_connection((settings.ch_host, outbox.port(settings)), REACH_SECONDS):
+            return Check("ok", "отвечает")
+    except OSError as error:
+        return Check("warning", f"не отвечает: {error.strerror or error}")
 
 
 def late(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[str]:

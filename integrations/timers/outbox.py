@@ -93,13 +93,18 @@ def connect(settings: TimerSettings) -> "Client":
 
     return Client(
         settings.ch_host,
-        port=settings.ch_port or (9440 if settings.ch_secure else 9000),
+        port=port(settings),
         user=settings.ch_user,
         password=settings.ch_password.get_secret_value(),
         secure=settings.ch_secure,
         connect_timeout=CONNECT_SECONDS,
         send_receive_timeout=SEND_SECONDS,
     )
+
+
+def port(settings: TimerSettings) -> int:
+    """Return the port of ClickHouse's native protocol."""
+    return settings.ch_port or (9440 if settings.ch_secure else 9000)
 
 
 def make_tables(client: "Client", name: str) -> None:

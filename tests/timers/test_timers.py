@@ -166,3 +166,30 @@ def test_a_timer_is_late_by_its_own_period(define: Callable[[str], Path], queue:
         with queue.transaction() as cursor:
             found = checks.checks(cursor, now + datetime.timedelta(minutes=minutes))
         assert found["job_runs"].status == status
+
+
+def test_stale_data_make_the_health_bad_and_are_listed(
+    define: Callable[[str], Path],
+    start_daemon: Callable[..., Daemon],
+    start_web: Callable[..., Web],  # noqa: F811
+    tmp_path: Path,
+    sql: Queries,
+) -> None:
+    path = table(define, "", tmp_path)
+    with path.open("a", encoding="utf-8") as more:
+        more.write('[[sources]]\nname = "sales"\ntable = "zakaz.sales"\ndate_column = "day"\n')
+    start_daemon(integrations="timers")
+    sql("CREATE TABLE zakaz.sales (day date)")
+    with start_web(integrations="timers").client() as client:
+        wait_for(lambda: client.get("/healthz").status_code == 200)
+        assert set(client.get("/healthz").json()) >= {"status", "timestamp", "checks"}
+        for day, code, status in ((None, 503, "error"), (2, 200, "warning"), (0, 200, "ok")):
+            if day is not None:
+                sql("INSERT INTO zakaz.sales VALUES ((now() AT TIME ZONE 'Europe/Moscow')::date - %s)", day)
+            fresh, detailed = client.get("/healthz/freshness"), client.get("/healthz/detailed")
+            assert (fresh.status_code, detailed.status_code) == (code, code)
+            [source] = fresh.json()["data"]
+            assert (source["source"], source["status"], source["days_behind"]) == ("sales", status, day)
+            checks = detailed.json()["checks"]
+            assert set(checks) >= {"database", "clickhouse", "data_freshness", "job_runs"}
+            assert checks["data_freshness"]["status"] == status
