@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import time
+from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,7 @@ import settings as settings_module
 import timetable
 from db import Database
 from errors import QueueError
-from integrations.timers import checks, definitions, journal
+from integrations.timers import checks, definitions, journal, units
 from integrations.timers.definitions import Definitions
 from schedules import Schedule, next_slot
 
@@ -20,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Таймеры интеграци�
 Name = Annotated[str, typer.Argument(metavar="T", help="Таймер.")]
 AnyName = Annotated[str | None, typer.Argument(metavar="T", help="Таймер; без него — все.")]
 
+#: Seconds between two looks at a job that is waited for.
+WAIT_SECONDS = 0.5
 #: How a job stands, in the words of a person.
 STATES = {"waiting": "ждёт", "running": "идёт", "done": "успех", "failed": "ошибка", "cancelled": "отменён"}
 
@@ -41,10 +45,17 @@ def _database() -> Database:
 
 
 @app.command()
-def install() -> None:
-    """Создать таблицы таймеров и проверить определения."""
+def install(
+    systemd: Annotated[bool, typer.Option("--systemd", help="Записать юниты systemd; базу не трогать.")] = False,
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Куда: папка вместо корня.")] = Path("/"),
+) -> None:
+    """Создать таблицы таймеров и проверить определения, или записать юниты systemd."""
     _root()
     wanted = definitions.load()
+    if systemd:
+        print(*units.write(wanted, root), sep="\n")
+        print("включая юнит (systemctl enable --now), выключите таймер в очереди: manage.py timers disable T")
+        return
     definitions.all_schedules()
     db.migrate(db.dsn(settings_module.load()), workloads=["timers"])
     print(f"таймеров: {len(wanted.timers)}; они начинаются с запуском очереди")
@@ -84,12 +95,30 @@ def disable(timer: Name) -> None:
 
 
 @app.command()
-def start(timer: Name) -> None:
+def start(
+    timer: Name, wait: Annotated[bool, typer.Option("--wait", help="Дождаться конца; код выхода 1 — ошибка.")] = False
+) -> None:
     """Запустить сейчас, не дожидаясь расписания."""
     _root()
     _, schedule = _find(timer)
-    job = timetable.start(_database(), schedule)
+    database = _database()
+    job = timetable.start(database, schedule)
     print(f"{timer}: задание {job}" if job else f"{timer}: прошлый запуск ещё идёт")
+    if wait and job:
+        _await(database, job)
+
+
+def _await(database: Database, job: int) -> None:
+    """Wait until a job has ended; raise QueueError where it did not end well."""
+    while True:
+        with database.statement() as cursor:
+            cursor.execute("SELECT state, error FROM tksva_q.job WHERE id = %s", (job,))
+            state, error = cursor.fetchone() or ("cancelled", "задания больше нет")
+        if state == "done":
+            return
+        if state in {"failed", "cancelled"}:
+            raise QueueError(error or STATES[state])
+        time.sleep(WAIT_SECONDS)
 
 
 @app.command()
