@@ -46,17 +46,29 @@ def _clickhouse() -> Check:
 def late(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[str]:
     """Return the timers that are on and have been silent for longer than twice their own period."""
     schedules = [wanted.schedule(name) for name in wanted.timers]
-    cursor.execute("SELECT name, since FROM tksva_q.schedule")
+    cursor.execute("SELECT timer, since FROM tksva_q.timer_seen")
     since = dict(cursor.fetchall())
     cursor.execute("SELECT timer, max(started_at) FROM tksva_q.timer_run GROUP BY timer")
     last = dict(cursor.fetchall())
     silent = []
     for line in timetable.listing(cursor, schedules, now):
         name = line.schedule.name
-        heard = max((moment for moment in (last.get(name), since.get(name)) if moment), default=None)
-        if line.enabled and heard and now - heard > PERIODS * period(line.schedule, heard):
+        if not line.enabled or name not in since:
+            continue
+        heard = max(since[name], last.get(name, since[name]))
+        if now - heard > PERIODS * period(line.schedule, heard):
             silent.append(name)
     return silent
+
+
+def notice(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> None:
+    """Note since when each timer is on: the silence of one that was off does not count."""
+    lines = timetable.listing(cursor, [wanted.schedule(name) for name in wanted.timers], now)
+    on = [line.schedule.name for line in lines if line.enabled]
+    cursor.execute("DELETE FROM tksva_q.timer_seen WHERE timer <> ALL(%s)", (on,))
+    cursor.execute(
+        "INSERT INTO tksva_q.timer_seen (timer, since) SELECT unnest(%s::text[]), %s ON CONFLICT DO NOTHING", (on, now)
+    )
 
 
 def period(schedule: Schedule, after: datetime.datetime) -> datetime.timedelta:

@@ -4,7 +4,7 @@ import datetime
 
 import timetable
 from db import Cursor, Database
-from integrations.timers import alerts, channels, definitions, freshness, journal, outbox
+from integrations.timers import alerts, channels, checks, definitions, freshness, journal, outbox
 from integrations.timers.alerts import Problem
 from integrations.timers.definitions import Definitions
 
@@ -34,7 +34,13 @@ def look(database: Database, now: datetime.datetime | None = None) -> None:
     wanted, settings = definitions.load(), definitions.options()
     with database.transaction() as cursor:
         journal.close_dead(cursor)
-        problems = [*failures(cursor, wanted), *reserves(cursor, wanted), *stale(cursor, wanted, now)]
+        checks.notice(cursor, wanted, now)
+        problems = [
+            *failures(cursor, wanted),
+            *reserves(cursor, wanted),
+            *stale(cursor, wanted, now),
+            *silent(cursor, wanted, now),
+        ]
         repeat = datetime.timedelta(hours=settings.alert_repeat_hours)
         alerts.keep(cursor, problems, now, repeat, channels.names(settings))
     channels.send_due(database, settings, now)
@@ -60,6 +66,16 @@ def stale(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[P
         )
         for found in freshness.look(cursor, wanted, now)
         if found.status == "error"
+    ]
+
+
+def silent(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[Problem]:
+    """Return the timers that should have run and did not."""
+    return [
+        Problem(
+            f"late:{name}", wanted.timers[name].job, "error", f"Таймер {name} молчит", "пропущено больше двух запусков"
+        )
+        for name in checks.late(cursor, wanted, now)
     ]
 
 

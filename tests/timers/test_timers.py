@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import timetable
 from db import Database
 from errors import SettingsError
-from integrations.timers import checks, definitions, watch
+from integrations.timers import alerts, checks, definitions, watch
 from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
 from tests.timers.test_command import left
 from tests.web.conftest import start_web  # noqa: F401 -- a fixture
@@ -162,6 +163,7 @@ def test_a_timer_is_late_by_its_own_period(define: Callable[[str], Path], queue:
     now = datetime.datetime(2026, 1, 10, 9, tzinfo=datetime.UTC)
     sql("INSERT INTO zakaz.meta_job_runs VALUES ('a', %s, %s, 1, 'success')", now, now)
     sql("INSERT INTO tksva_q.timer_run VALUES (1, 1, 'a', 'a', %s)", now)
+    sql("INSERT INTO tksva_q.timer_seen VALUES ('a', %s)", now - datetime.timedelta(days=1))
     for minutes, status in ((31, "ok"), (33, "error")):
         with queue.transaction() as cursor:
             found = checks.checks(cursor, now + datetime.timedelta(minutes=minutes))
@@ -193,3 +195,32 @@ def test_stale_data_make_the_health_bad_and_are_listed(
             checks = detailed.json()["checks"]
             assert set(checks) >= {"database", "clickhouse", "data_freshness", "job_runs"}
             assert checks["data_freshness"]["status"] == status
+
+
+def test_a_silent_timer_is_an_alert_that_closes_when_it_runs_again(
+    define: Callable[[str], Path], queue: Database, sql: Queries
+) -> None:
+    define('[timers.a]\njob = "a"\ncommand = ["a"]\ncron = "*/15 * * * *"\ntime_limit = 1\n')
+    start = datetime.datetime(2026, 1, 10, 9, tzinfo=datetime.UTC)
+
+    def titles(minutes: int) -> list[str]:
+        watch.look(queue, start + datetime.timedelta(minutes=minutes))
+        with queue.transaction() as cursor:
+            return [alert.title for alert in alerts.open_alerts(cursor)]
+
+    assert [titles(0), titles(30), titles(31)] == [[], [], ["Таймер a молчит"]]
+    ran = start + datetime.timedelta(minutes=32)
+    sql("INSERT INTO zakaz.meta_job_runs VALUES ('a', %s, %s, 1, 'success')", ran, ran)
+    sql("INSERT INTO tksva_q.timer_run VALUES (1, 1, 'a', 'a', %s)", ran)
+    assert titles(33) == []
+
+
+def test_a_timer_that_was_off_is_not_late_when_it_comes_back(define: Callable[[str], Path], queue: Database) -> None:
+    define('[timers.a]\njob = "a"\ncommand = ["a"]\ncron = "*/15 * * * *"\ntime_limit = 1\n')
+    schedule = definitions.load().schedule("a")
+    start = datetime.datetime(2026, 1, 10, 9, tzinfo=datetime.UTC)
+    for minutes, switch in ((0, timetable.disable), (60, timetable.enable), (120, timetable.enable)):
+        watch.look(queue, start + datetime.timedelta(minutes=minutes))
+        with queue.transaction() as cursor:
+            assert checks.late(cursor, definitions.load(), start + datetime.timedelta(minutes=minutes)) == []
+            switch(cursor, schedule)
