@@ -12,6 +12,7 @@ that the daemon and its children never pay for a web framework:
     def commands() -> typer.Typer: ...      # becomes `manage.py <name> ...`
     def metrics(cursor) -> Iterable[prometheus_client.Metric]: ...
     def health(cursor) -> dict[str, Check]: ...
+    def sources(cursor): ...                # how fresh each source is, for /healthz/freshness
 
 Its tables are made by its own Alembic tree, `migrations/<name>`, where there is one.
 """

@@ -1,6 +1,10 @@
 """Whether the queue lives: for monitoring, in numbers, and in detail for a person. Never waits for the database."""
 
 import asyncio
+import datetime
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -20,9 +24,18 @@ DETAIL_SECONDS = 2.0
 router = APIRouter(tags=["состояние"])
 
 
+class CheckModel(BaseModel):
+    """Whether one thing is as it should be."""
+
+    status: str = Field(description="ok, warning или error")
+    text: str
+
+
 class Health(BaseModel):
     """Whether the queue lives."""
 
+    timestamp: datetime.datetime = Field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    checks: dict[str, CheckModel] = Field(default_factory=dict)
     status: str = Field(description="ok или то, что не так")
     loop_age_seconds: float | None = Field(default=None, description="сколько назад цикл подал признак жизни")
 
@@ -44,10 +57,22 @@ class DetailedHealth(Health):
     disk: Part
 
 
+class SourceModel(BaseModel):
+    """How fresh the data of a source are."""
+
+    source: str
+    latest_date: datetime.date | None
+    days_behind: int | None
+    total_rows: int
+    status: str = Field(description="ok, warning или error")
+    text: str
+
+
 class Freshness(Health):
     """How fresh everything is."""
 
     oldest_waiting_seconds: float | None
+    data: list[SourceModel] = Field(description="источники таймеров")
     warehouse_tables: dict[str, float | None] = Field(description="секунд с последней подмены таблицы хранилища")
 
 
@@ -68,8 +93,43 @@ def health_of(context: Context) -> Health:
     return Health(status="ok", loop_age_seconds=look.loop_age)
 
 
+def _own_checks(context: Context) -> dict[str, CheckModel]:
+    """Return what is known without asking the database."""
+    away, health = context.monitor.away(), health_of(context)
+    loop = CheckModel(status="ok" if health.status == "ok" else "error", text=_loop_text(context))
+    return {"database": CheckModel(status="error" if away else "ok", text=away or "отвечает"), "loop": loop}
+
+
+async def _workload_checks(context: Context) -> dict[str, CheckModel]:
+    """Return the checks of the workloads that are on; one that cannot be made says so."""
+    found: dict[str, CheckModel] = {}
+    for workload in context.workloads:
+        if not workload.offers("health"):
+            continue
+        checks = await _read(context, partial(workload.part, "health"))
+        if checks is None:
+            found[workload.name] = CheckModel(status="error", text="неизвестно")
+        else:
+            found |= {name: CheckModel(status=check.status, text=check.text) for name, check in checks.items()}
+    return found
+
+
+def _judged(health: Health, checks: dict[str, CheckModel]) -> str:
+    """Return the status of the queue and of its workloads together: what is wrong first."""
+    if health.status != "ok":
+        return health.status
+    for level in ("error", "warning"):
+        if wrong := [f"{name}: {check.text}" for name, check in checks.items() if check.status == level]:
+            return wrong[0] if level == "error" else level
+    return "ok"
+
+
 def _answer(health: Health) -> JSONResponse:
-    return JSONResponse(health.model_dump(), 200 if health.status == "ok" else 503, {"Cache-Control": "no-store"})
+    return JSONResponse(
+        health.model_dump(mode="json"),
+        200 if health.status in {"ok", "warning"} else 503,
+        {"Cache-Control": "no-store"},
+    )
 
 
 @router.get(
@@ -77,7 +137,7 @@ def _answer(health: Health) -> JSONResponse:
 )
 async def healthz(context: Open) -> Response:
     """200 while the loop goes round and the database answers, 503 otherwise."""
-    return _answer(health_of(context))
+    return _answer(health_of(context).model_copy(update={"checks": _own_checks(context)}))
 
 
 @router.get(
@@ -88,15 +148,18 @@ async def healthz(context: Open) -> Response:
     responses={503: {**_UNHEALTHY[503], "model": DetailedHealth}},
 )
 async def detailed(context: Open) -> Response:
-    """The status says the same as `/healthz`; a warehouse or a disk in trouble is shown and does not change it."""
+    """Like `/healthz`, with the checks of the workloads; a warehouse or a disk in trouble is shown, no more."""
     health = health_of(context)
-    oldest, warehouse, disk = await asyncio.gather(
-        _oldest_waiting(context), _found(context.warehouse), _found(context.disk)
+    oldest, warehouse, disk, extra = await asyncio.gather(
+        _oldest_waiting(context), _found(context.warehouse), _found(context.disk), _workload_checks(context)
     )
+    checks = _own_checks(context) | extra
     away = context.monitor.away()
     return _answer(
         DetailedHealth(
-            **health.model_dump(),
+            status=_judged(health, checks),
+            loop_age_seconds=health.loop_age_seconds,
+            checks=checks,
             loop=Part(ok=health.status == "ok", text=_loop_text(context)),
             database=Part(ok=away is None, text=away or "отвечает"),
             warehouse=Part(ok=warehouse.ok, text=warehouse.text),
@@ -119,7 +182,27 @@ async def freshness(context: Open) -> Response:
     health = health_of(context)
     tables = {table.name: table.refresh_seconds for table in status.tables} if status else {}
     oldest = status.oldest_waiting_seconds if status else None
-    return _answer(Freshness(**health.model_dump(), oldest_waiting_seconds=oldest, warehouse_tables=tables))
+    data = await _sources(context)
+    checks = {source.source: CheckModel(status=source.status, text=source.text) for source in data}
+    return _answer(
+        Freshness(
+            status=_judged(health, checks),
+            loop_age_seconds=health.loop_age_seconds,
+            checks=_own_checks(context),
+            data=data,
+            oldest_waiting_seconds=oldest,
+            warehouse_tables=tables,
+        )
+    )
+
+
+async def _sources(context: Context) -> list[SourceModel]:
+    found: list[SourceModel] = []
+    for workload in context.workloads:
+        if workload.offers("sources"):
+            sources = await _read(context, partial(workload.part, "sources"))
+            found += [SourceModel(**asdict(source)) for source in sources or ()]
+    return found
 
 
 @router.get(
@@ -154,9 +237,12 @@ async def _oldest_waiting(context: Context) -> Part:
 
 
 async def _status(context: Context) -> reports.Status | None:
-    def read(cursor: Cursor) -> reports.Status:
-        return reports.status(cursor)
+    status: reports.Status | None = await _read(context, reports.status)
+    return status
 
+
+async def _read(context: Context, read: Callable[[Cursor], Any]) -> Any:
+    """Return what `read` finds in the database, None where it does not answer in time."""
     try:
         return await asyncio.wait_for(context.pool.read(read), DETAIL_SECONDS)
     except (DatabaseAway, TimeoutError):

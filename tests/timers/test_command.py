@@ -1,0 +1,166 @@
+"""Commands end as they should within their limit, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from errors import Interrupted, UserError
+from integrations.timers import command, envfile
+from integrations.timers.command import CommandFailed, MissingCommand
+from integrations.timers.definitions import Timer
+from tests.conftest import ROOT, wait_for
+
+
+def timer(code: str, tmp_path: Path, limit: float = 30, **more: object) -> Timer:
+    words = (sys.executable, "-c", code)
+    return Timer(job="job", command=words, cron="* * * * *", time_limit=limit, folder=tmp_path, **more)
+
+
+def never() -> bool:
+    return False
+
+
+def test_a_last_line_reports_the_rows(tmp_path: Path) -> None:
+    done = command.run(timer("print('начало'); print('{\"rows_processed\": 123}')", tmp_path), never)
+    assert (done.status, done.rows, done.error) == (0, 123, None)
+    assert done.output.splitlines()[0] == "начало"
+
+
+@pytest.mark.parametrize("line", ["готово", '{"rows_processed": "много"}', '{"rows_processed": true}', "{", "[1]", ""])
+def test_without_a_result_line_it_is_a_success_of_unknown_rows(tmp_path: Path, line: str) -> None:
+    done = command.run(timer(f"print({line!r})", tmp_path), never)
+    assert (done.status, done.rows, done.error) == (0, None, None)
+
+
+def test_a_bad_exit_status_is_an_error_with_the_last_lines(tmp_path: Path) -> None:
+    done = command.run(timer("print('x' * 10); print('база не отвечает'); raise SystemExit(3)", tmp_path), never)
+    assert isinstance(done.error, CommandFailed)
+    assert str(done.error) == "код выхода 3: xxxxxxxxxx | база не отвечает"
+
+
+def test_a_signal_is_an_error(tmp_path: Path) -> None:
+    done = command.run(timer("import os; os.kill(os.getpid(), 9)", tmp_path), never)
+    assert str(done.error) == "код выхода 137"
+
+
+def test_a_missing_command_is_named_and_not_tried_again(tmp_path: Path) -> None:
+    missing = Timer(job="job", command=("/нет/такой",), cron="* * * * *", time_limit=5, folder=tmp_path)
+    done = command.run(missing, never)
+    assert isinstance(done.error, MissingCommand)
+    assert "/нет/такой" in str(done.error)
+
+
+FORKS = """
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import os, time; os.setsid(); time.sleep(600)"])
+if os.fork() == 0:
+    time.sleep(600)
+open("family", "w").write(str(os.getpid()))
+{then}
+"""
+
+
+def left(tmp_path: Path) -> list[psutil.Process]:
+    """Processes that work in the test's folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(tmp_path) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    began = time.monotonic()
+    code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FORKS.format(then="time.sleep(600)")
+    done = command.run(timer(code, tmp_path, 1.5), never)
+    assert str(done.error) == "предел времени: 1.5 с"
+    assert time.monotonic() - began < 10
+    assert (tmp_path / "family").exists()
+    assert left(tmp_path) == []
+
+
+def test_children_that_outlive_a_command_are_ended(tmp_path: Path) -> None:
+    done = command.run(timer(FORKS.format(then="print('{\"rows_processed\": 1}', flush=True)"), tmp_path), never)
+    assert (done.rows, done.error) == (1, None)
+    assert left(tmp_path) == []
+
+
+def test_a_queue_that_stops_ends_the_command(tmp_path: Path) -> None:
+    done = command.run(timer(FORKS.format(then="time.sleep(600)"), tmp_path), (tmp_path / "family").exists)
+    assert isinstance(done.error, Interrupted)
+    assert left(tmp_path) == []
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from integrations.timers import command
+from integrations.timers.definitions import Timer
+words = (sys.executable, "-c", sys.argv[2])
+command.run(Timer(job="j", command=words, cron="* * * * *", time_limit=600, folder=Path(sys.argv[1])), lambda: False)
+"""
+
+
+def test_a_killed_child_of_the_queue_takes_the_command_with_it(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", RUNNER, str(tmp_path), FORKS.format(then="time.sleep(600)")]
+    with subprocess.Popen(words, cwd=ROOT) as child:
+        wait_for((tmp_path / "family").exists)
+        assert left(tmp_path) != []
+        child.send_signal(signal.SIGKILL)
+    wait_for(lambda: left(tmp_path) == [], 10)
+
+
+#: Bytes of a flood; the memory of whoever reads it must not know how many.
+FLOOD = 1_000_000_000
+
+
+def test_a_flood_of_output_costs_no_memory(tmp_path: Path) -> None:
+    flood = timer(
+        f"import os\nfor _ in range({FLOOD} // 2**20): os.write(1, b'x' * 2**20)\nprint('\\nend')", tmp_path, 90
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done = command.run(flood, never)
+    assert (done.error, done.output.splitlines()[-1]) == (None, "end")
+    assert len(done.output) <= command.CHARACTERS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
+
+
+def test_the_environment_is_the_files_and_its_values_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PSQL_PWD", "service-password")
+    file = tmp_path / "loader.env"
+    file.write_text("# комментарий\nexport API_KEY='very secret'\n\nEMPTY=\n", encoding="utf-8")
+    file.chmod(0o600)
+    code = "import os; print(os.environ['API_KEY'], os.environ['EMPTY'], 'PSQL_PWD' in os.environ)"
+    done = command.run(timer(code, tmp_path, env_file=file), never)
+    assert done.output == "***  False"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_an_environment_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "loader.env"
+    file.write_text("A=1")
+    file.chmod(mode)
+    with pytest.raises(UserError, match="файл доступен не только службе; исправить: chmod 600"):
+        envfile.read(file)
+
+
+def test_a_line_that_is_no_variable_is_named_without_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "loader.env"
+    file.write_text("A=1\nsecret words\n")
+    os.chmod(file, 0o600)
+    with pytest.raises(UserError, match=r"строка 2: не КЛЮЧ=значение$"):
+        envfile.read(file)

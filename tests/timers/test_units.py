@@ -1,0 +1,70 @@
+"""Units of systemd say what the definitions say."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from errors import SettingsError
+from integrations.timers import definitions, units
+from schedules import Schedule, slots
+from tests.conftest import ROOT
+
+BASE = datetime.datetime(2026, 1, 10, 9, 7, 30, tzinfo=datetime.UTC)
+WEEK = datetime.timedelta(days=7)
+COMPANY = definitions.load(ROOT / "schedules.toml")
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(
+        words, env=os.environ | {"TZ": "UTC", "LC_ALL": "C"}, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_systemd_finds_nothing_wrong_with_them_and_a_second_time_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in units.write(COMPANY, tmp_path)}
+    assert len(first) == 10
+    assert run("systemd-analyze", "verify", *map(str, first)) == ""
+    assert {path: path.read_bytes() for path in units.write(COMPANY, tmp_path)} == first
+
+
+def elapses(calendars: list[str], zone: str, count: int) -> list[datetime.datetime]:
+    """When systemd would begin, the first `count` times after BASE."""
+    found = set()
+    for calendar in calendars:
+        said = run(
+            *("systemd-analyze", "calendar", f"--iterations={count}", f"--base-time={BASE:%Y-%m-%d %H:%M:%S} UTC"),
+            f"{calendar} {zone}",
+        )
+        for text in re.findall(r"(?:elapse|Iter\. #\d+|Iteration #\d+): \w+ (\d+-\d+-\d+ \d+:\d+:\d+) UTC", said):
+            found.add(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC))
+    return sorted(found)[:count]
+
+
+@pytest.mark.parametrize("name", COMPANY.timers)
+def test_the_next_week_of_systemd_is_our_own(name: str) -> None:
+    own = list(itertools.takewhile(lambda slot: slot < BASE + WEEK, slots(COMPANY.schedule(name), BASE)))
+    assert len(own) >= 7
+    assert elapses(units.calendars(COMPANY.timers[name].cron), COMPANY.zone, len(own)) == own
+
+
+@pytest.mark.parametrize(
+    "cron", ["5-10/2 9-17 1,15 * *", "0 12 13 * 5", "30 * * * 1-5", "15 0 3 * * 0,7", "3/7 0 * 2-3 *"]
+)
+def test_other_lines_of_cron_mean_the_same_to_systemd(cron: str) -> None:
+    own = list(itertools.islice(slots(Schedule("x", cron, "p", zone="Asia/Tokyo"), BASE), 40))
+    assert elapses(units.calendars(cron), "Asia/Tokyo", 40) == own
+
+
+@pytest.mark.parametrize("cron", ["* * * *", "61 * * * *", "L * * * *", "0 0 * JAN *"])
+def test_what_systemd_cannot_say_is_refused(cron: str) -> None:
+    with pytest.raises(SettingsError, match=f"^cron {re.escape(cron)}: "):
+        units.calendars(cron)
