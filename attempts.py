@@ -17,10 +17,15 @@ CANCELLED = Settlement("cancelled", "cancelled", "отменено")
 DONE = Settlement("done", "done")
 
 
-def pause(spent: int) -> float:
-    """Return the seconds before the attempt after `spent` ones: exponential, with jitter of a fifth either way."""
+def pause(spent: int, first: float | None = None) -> float:
+    """Return the seconds before the attempt after `spent` ones: exponential, with jitter of a fifth either way.
+
+    Args:
+        spent: attempts so far.
+        first: seconds before the second one, where they are the job's own.
+    """
     exponent = min(spent - 1, 10)  # past the limit, and far from what a float cannot hold
-    seconds = min(PAUSE_LIMIT, PAUSE_SECONDS * PAUSE_FACTOR**exponent)
+    seconds = min(max(PAUSE_LIMIT, first or 0.0), (PAUSE_SECONDS if first is None else first) * PAUSE_FACTOR**exponent)
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 -- jitter, not a secret
 
 
@@ -59,9 +64,11 @@ def after_fault(
     job: Job, reason: str, max_attempts: int, *, restart: bool = False, chunk_size: int | None = None
 ) -> Settlement:
     """Return the end of an attempt by a fault that may pass: another one after a pause, or failed after the last."""
-    if job.spent >= max_attempts:
+    if job.spent >= (job.max_attempts or max_attempts):
         return Settlement("failed", "failed", reason)
-    return Settlement("waiting", "retry", reason, delay=pause(job.spent), restart=restart, chunk_size=chunk_size)
+    return Settlement(
+        "waiting", "retry", reason, delay=pause(job.spent, job.pause_seconds), restart=restart, chunk_size=chunk_size
+    )
 
 
 def after_loss(job: Job, reason: str, max_attempts: int) -> Settlement:
@@ -72,7 +79,7 @@ def after_loss(job: Job, reason: str, max_attempts: int) -> Settlement:
     """
     if job.cancel:
         return CANCELLED
-    if job.spent >= max_attempts and not job.moved:
+    if job.spent >= (job.max_attempts or max_attempts) and not job.moved:
         return Settlement("failed", "failed", reason)
     return Settlement("waiting", "given back", reason, refund=job.moved)
 

@@ -187,7 +187,7 @@ class _Child:
         task = Task(job, settings, self.database, self.warehouse, self.stopping)
         try:
             processing = processings.find(job.form)
-            self._tell(Started(job, processing.time_limit or settings.job_timeout))
+            self._tell(Started(job, job.time_limit or processing.time_limit or settings.job_timeout))
             processing.run(task)
         except Exception as error:  # whatever a processing raises ends its attempt, not the child
             if not isinstance(error, QueueError | MemoryError):

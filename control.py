@@ -1,6 +1,7 @@
 """What a person may do to a job, by whichever door they come: submit, cancel, retry."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import jobs
@@ -20,8 +21,12 @@ def submit(  # noqa: PLR0913 -- what a request consists of
     user_id: int | None = None,
     file_name: str | None = None,
     priority: int = 5,
+    run_at: datetime | None = None,
+    time_limit: float | None = None,
+    max_attempts: int | None = None,
+    pause_seconds: float | None = None,
 ) -> int:
-    """Queue a job after the checks that a row of `post` goes through; return its id.
+    """Queue a job after the checks that a row of `post` goes through; see `jobs.submit`. Return its id.
 
     Raises:
         UserError: it cannot become a job.
@@ -32,7 +37,17 @@ def submit(  # noqa: PLR0913 -- what a request consists of
         raise UserError("user_id: не указан, чей это файл")
     with database.transaction() as cursor:
         return jobs.submit(
-            cursor, form, params, user_id=user_id, file_name=file_name, dwh_table=table, priority=priority
+            cursor,
+            form,
+            params,
+            user_id=user_id,
+            file_name=file_name,
+            dwh_table=table,
+            priority=priority,
+            run_at=run_at,
+            time_limit=time_limit,
+            max_attempts=max_attempts,
+            pause_seconds=pause_seconds,
         )
 
 

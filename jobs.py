@@ -6,6 +6,7 @@ same transaction. Locks are always taken in the order job, post, warehouse table
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import statuses
@@ -51,6 +52,11 @@ class Job:
     chunk_size: int | None  # smaller than the setting after an out-of-memory kill
     cancel: bool  # somebody asked it to stop
     rows_at_claim: int  # rows in the part file when the attempt began
+    time_limit: float | None = None  # seconds of an attempt; None for the processing's own
+    max_attempts: int | None = None  # None for MAX_ATTEMPTS
+    pause_seconds: float | None = None  # before the second attempt; None for the usual one
+    schedule: str | None = None  # that made it
+    planned_at: datetime | None = None  # its slot
 
     @property
     def moved(self) -> bool:
@@ -97,16 +103,25 @@ class Progress:
     page: PageRecord | None = None  # the page that was just written
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Where a job comes from that nobody has asked for by hand."""
+
+    schedule: str | None = None
+    planned_at: datetime | None = None
+    held: bool = False  # waits until the schedule's earlier job has ended
+
+
 _COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params::text, j.post_id, j.user_id,
     j.file_name, j.dwh_table, j.table_version, j.cursor::text, j.rows, j.total, j.chunk_size, j.cancel,
-    j.rows_at_claim"""
+    j.rows_at_claim, j.time_limit, j.max_attempts, j.pause_seconds, j.schedule, j.planned_at"""
 
 _CLAIM = Prepared(
     "tksva_q_claim",
     f"""
 WITH candidate AS (
     SELECT id, dwh_table FROM tksva_q.job
-    WHERE state = 'waiting' AND run_at <= now()
+    WHERE state = 'waiting' AND run_at <= now() AND NOT held
       AND (dwh_table IS NULL OR dwh_table NOT IN ({table_lock.REFRESHING}))
       AND EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
                   AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
@@ -287,12 +302,37 @@ def submit(  # noqa: PLR0913 -- one row of the job table
     file_name: str | None = None,
     dwh_table: str | None = None,
     priority: int = 5,
+    run_at: datetime | None = None,
+    time_limit: float | None = None,
+    max_attempts: int | None = None,
+    pause_seconds: float | None = None,
+    plan: Plan | None = None,
 ) -> int:
-    """Queue a job that has no row in `post` (command line, API, schedules) and wake the loop; return its id."""
+    """Queue a job that has no row in `post` (command line, API, schedules) and wake the loop; return its id.
+
+    Args:
+        cursor: in the caller's transaction.
+        form: name of the processing.
+        params: its conditions.
+        user_id: whose file it makes.
+        file_name: of that file.
+        dwh_table: the warehouse table it reads under the Inspector's lock.
+        priority: larger ones first.
+        run_at: not before this moment; None for now.
+        time_limit: seconds of an attempt; None for the processing's own.
+        max_attempts: None for MAX_ATTEMPTS.
+        pause_seconds: before the second attempt, growing from then on; None for the usual one.
+        plan: the slot of a schedule that it comes from.
+    """
+    plan = plan or Plan()
     cursor.execute(
-        "INSERT INTO tksva_q.job (form, params, user_id, file_name, dwh_table, priority)"
-        " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-        (form, json.dumps(params), user_id, file_name, dwh_table, priority),
+        "INSERT INTO tksva_q.job (form, params, user_id, file_name, dwh_table, priority, run_at, time_limit,"
+        "   max_attempts, pause_seconds, schedule, planned_at, held)"
+        " VALUES (%s, %s, %s, %s, %s, %s, coalesce(%s, now()), %s, %s, %s, %s, %s, %s) RETURNING id",
+        (
+            *(form, json.dumps(params), user_id, file_name, dwh_table, priority, run_at, time_limit),
+            *(max_attempts, pause_seconds, plan.schedule, plan.planned_at, plan.held),
+        ),
     )
     row = cursor.fetchone()
     wake(cursor)
@@ -332,7 +372,8 @@ def retry(cursor: Cursor, job_id: int | None = None) -> list[int]:
     """
     cursor.execute(
         "WITH j AS (UPDATE tksva_q.job SET state = 'waiting', spent = 0, cursor = NULL, rows = 0, total = NULL,"
-        "   error = NULL, run_at = now(), started_at = NULL, finished_at = NULL, cancel = false"
+        "   error = NULL, run_at = now(), started_at = NULL, finished_at = NULL, cancel = false,"
+        "   held = false"
         "   WHERE ((%(id)s IS NULL AND state = 'failed') OR (id = %(id)s AND state IN ('failed', 'cancelled')))"
         "     AND NOT EXISTS (SELECT FROM tksva_q.job other WHERE other.post_id = job.post_id AND other.id > job.id)"
         "     AND (post_id IS NULL OR EXISTS"

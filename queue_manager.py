@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import psycopg2
@@ -29,10 +30,13 @@ import settings as settings_module
 import settling
 import startup
 import systemd
+import timetable
 import workloads
 from errors import QueueError, SettingsError, StorageError
+from firing import Clock
 from inbox import BATCH, Inbox, Request
 from logs import log
+from schedules import Schedule
 from workers import Crew, Death
 
 #: Seconds that children get to reach their page boundary after SIGTERM; the unit's TimeoutStopSec is above it.
@@ -51,8 +55,9 @@ def examine(request: Request) -> str | None:
 class QueueManager:
     """The loop and what it holds: one database connection, one crew of children."""
 
-    def __init__(self, settings: settings_module.Settings, conninfo: str) -> None:
+    def __init__(self, settings: settings_module.Settings, conninfo: str, schedules: Iterable[Schedule] = ()) -> None:
         self.settings = settings
+        self.clock = Clock(schedules)
         self.database = db.Database(conninfo, "tksva_q")
         self.me = leases.Worker.this_process(settings.lease_seconds)
         self.inbox = Inbox(examine)
@@ -101,6 +106,7 @@ class QueueManager:
                 self.tick_at = time.monotonic() + self.settings.poll_seconds
                 self._tick()
             self._settle_lost()
+            self.news = bool(self.clock.tick(self.database)) or self.news
             if self.news or self.crew.idle():  # not at every word of a child: short jobs say a thousand a second
                 self._dispatch()
             self._recovered()
@@ -218,7 +224,8 @@ class QueueManager:
         self.crew.enforce_time_limits()
 
     def _next_event(self) -> float:
-        return min(self.tick_at, self.renew_at, self.crew.next_deadline(), self.watchdog.due)
+        slot = time.monotonic() + self.clock.seconds()  # asked anew each turn: somebody may set the clock
+        return min(self.tick_at, self.renew_at, self.crew.next_deadline(), self.watchdog.due, slot)
 
     def _wait(self, until: float) -> None:
         """Wait for a notification, a child, a signal, or until a point of monotonic time."""
@@ -309,7 +316,7 @@ def main() -> NoReturn:
     """Read the settings, prepare the database, serve."""
     try:
         settings = settings_module.load()
-        workloads.load(settings.integrations)
+        schedules = timetable.defined(workloads.load(settings.integrations))
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -318,7 +325,7 @@ def main() -> NoReturn:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         conninfo = startup.prepare_when_possible(settings)
-        manager = QueueManager(settings, conninfo)
+        manager = QueueManager(settings, conninfo, schedules)
     except QueueError as error:
         log.error("not_started", extra={"reason": str(error)})
         sys.exit(1)

@@ -35,7 +35,10 @@ INSERT INTO "user" (username) VALUES ('somebody');
 WEB_UI_TABLES = {"public.user", "public.post", "public.dwh_tables_info"}
 OWN_TABLES = {
     f"tksva_q.{name}"
-    for name in ("alembic_version", "worker", "job", "attempt", "page", "download", "counter", "hour", "announcement")
+    for name in (
+        *("alembic_version", "worker", "job", "attempt", "page", "download", "counter", "hour", "announcement"),
+        *("schedule", "slot"),
+    )
 }
 HELPERS = {"tksva_q_waiting", "tksva_q_prepared", "tksva_q_clicked", "tksva_q_living"}
 

@@ -1,0 +1,127 @@
+"""What becomes of slots: fired once by their policies, whatever the clock and the daemons do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+import processings
+import timetable
+from db import Database
+from firing import Clock
+from processings import Processing
+from schedules import Schedule
+from tests.conftest import Queries
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    made = Database(database, "test")
+    yield made
+    made.close()
+
+
+def hourly(**given: object) -> Schedule:
+    return Schedule(**({"name": "hourly", "cron": "0 * * * *", "processing": "nothing", "overlap": "queue"} | given))  # type: ignore[arg-type]
+
+
+def hours(sql: Queries, fate: str = "fired") -> list[int]:
+    found = sql("SELECT planned_at FROM tksva_q.slot WHERE fate = %s ORDER BY planned_at", fate)
+    return [int(row[0].timestamp() - NOON) // 3600 for row in found]
+
+
+@pytest.mark.parametrize(("missed", "fired"), [("skip", [1, 7]), ("once", [1, 6, 7]), ("all", [1, 4, 5, 6, 7])])
+def test_slots_of_a_pause_are_made_up_as_the_policy_says_and_no_further_back(
+    own: Database, sql: Queries, missed: str, fired: list[int]
+) -> None:
+    made = hourly(missed=missed, look_back=3 * HOUR)
+    first = Clock([made])
+    first.tick(own, NOON)
+    first.tick(own, NOON + HOUR)
+    again = Clock([made])
+    again.tick(own, NOON + 6.5 * HOUR)
+    again.tick(own, NOON + 7 * HOUR)
+    assert hours(sql) == fired
+
+
+def test_a_clock_that_is_set_back_repeats_nothing(own: Database, sql: Queries) -> None:
+    clock = Clock([hourly()])
+    for moment in (0, 1, 2, 0.5, 1, 2, 3):
+        clock.tick(own, NOON + moment * HOUR)
+        Clock([hourly()]).tick(own, NOON + moment * HOUR)
+    assert hours(sql) == [1, 2, 3]
+
+
+def test_a_schedule_that_is_changed_begins_anew(own: Database, sql: Queries) -> None:
+    Clock([hourly()]).tick(own, NOON)
+    Clock([hourly(cron="0 */1 * * *", missed="all")]).tick(own, NOON + 5.5 * HOUR)
+    assert hours(sql) == []
+
+
+def test_a_disabled_schedule_neither_fires_nor_makes_up(own: Database, sql: Queries) -> None:
+    made = hourly(missed="all")
+    clock = Clock([made])
+    clock.tick(own, NOON)
+    with own.statement() as cursor:
+        timetable.disable(cursor, made)
+    clock.tick(own, NOON + 3 * HOUR)
+    sql("UPDATE tksva_q.schedule SET enabled = true")
+    clock.tick(own, NOON + 4 * HOUR)
+    assert hours(sql) == [4]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "fates", "states"),
+    [
+        ("skip", ["fired", "overlap"], ["waiting"]),
+        ("queue", ["fired", "fired"], ["waiting", "waiting held"]),
+        ("replace", ["replaced", "fired"], ["cancelled", "waiting"]),
+    ],
+)
+def test_a_slot_beside_an_unended_job_does_what_the_policy_says(
+    own: Database, sql: Queries, overlap: str, fates: list[str], states: list[str]
+) -> None:
+    clock = Clock([hourly(overlap=overlap)])
+    for moment in range(3):
+        clock.tick(own, NOON + moment * HOUR)
+    assert [row[0] for row in sql("SELECT fate FROM tksva_q.slot ORDER BY planned_at")] == fates
+    found = sql("SELECT state || CASE WHEN held THEN ' held' ELSE '' END FROM tksva_q.job ORDER BY id")
+    assert [row[0] for row in found] == states
+
+
+def test_a_held_job_may_start_when_the_earlier_one_has_ended(own: Database, sql: Queries) -> None:
+    made = hourly()
+    first, second = timetable.start(own, made), timetable.start(own, made)
+    assert sql.value("SELECT held FROM tksva_q.job WHERE id = %s", second)
+    sql("UPDATE tksva_q.job SET state = 'done', finished_at = now() WHERE id = %s", first)
+    assert not sql.value("SELECT held FROM tksva_q.job WHERE id = %s", second)
+    assert timetable.stop(own, made) == [second]
+
+
+def test_nothing_due_asks_the_database_nothing(own: Database) -> None:
+    clock = Clock([hourly()])
+    clock.tick(own, NOON)
+    own.close()
+    own.conninfo = "host=/nowhere"
+    assert clock.tick(own, NOON + HOUR - 1) == 0
+
+
+def test_the_listing_tells_next_last_and_result(own: Database, sql: Queries) -> None:
+    made = hourly()
+    clock = Clock([made])
+    clock.tick(own, NOON)
+    clock.tick(own, NOON + HOUR)
+    with own.statement() as cursor:
+        [line] = timetable.listing(cursor, [made], datetime.fromtimestamp(NOON + HOUR, UTC))
+    assert line.next_at == datetime.fromtimestamp(NOON + 2 * HOUR, UTC)
+    assert (line.fate, line.state, line.enabled) == ("fired", "waiting", True)
