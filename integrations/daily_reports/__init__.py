@@ -4,15 +4,16 @@ The same job makes one day at an hour of the clock, one day that somebody asked 
 goes on after an interruption where it was. What a day is, `days.py` says; the statements stand in `table.py`.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from errors import SettingsError
 from integrations.daily_reports import days, table
 from jobs import Progress
 from processings import Processing, add
-from schedules import Schedule
-from setting_values import Text
+from schedules import Schedule, check
+from setting_values import stripped
 from settings import Part, load_part
 from tasks import Task
 
@@ -26,13 +27,23 @@ NAME = "daily_report"
 LOOK_BACK = 31 * 86400.0
 
 
+def _cron(value: Any) -> Any:
+    """Refuse what the clock never shows."""
+    value = stripped(value)
+    try:
+        check([Schedule(NAME, value, NAME)])
+    except SettingsError as error:
+        raise ValueError(str(error).partition(": ")[2].partition(";")[0]) from None
+    return value
+
+
 class ReportSettings(Part):
     """What an installation chooses about its reports."""
 
     #: IANA name of the time zone whose days are reported, and in which the schedule is meant.
     report_timezone: Annotated[str, BeforeValidator(days.zone_name)] = Field(default="UTC", examples=["Europe/Moscow"])
     #: Cron, five fields, or six with the seconds first: when the day before is reported.
-    report_schedule: Text = Field(default="0 0 * * *", examples=["0 0 * * *"])
+    report_schedule: Annotated[str, BeforeValidator(_cron)] = Field(default="0 0 * * *", examples=["0 0 * * *"])
 
 
 SETTINGS = ReportSettings
