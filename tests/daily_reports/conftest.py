@@ -58,7 +58,7 @@ def shop(database: str, sql: Queries) -> Shop:
 
 
 @pytest.fixture
-def client(shop: Shop, start_web: Callable[..., Web]) -> Iterator[httpx.Client]:  # noqa: F811 -- the fixture above
+def client(shop: Shop, start_web: Callable[..., Web]) -> Iterator[httpx.Client]:
     with start_web(**ON).client() as client:
         yield client
 

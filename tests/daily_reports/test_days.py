@@ -35,11 +35,13 @@ def process_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     "text",
-    ["15.01.2024", "2024-02-30", "2024-1-5", "20240115", "2024-W03-1", "1705276800", "2024-01-15T00:00:00", ""]
-    + [" 2024-01-15", "2024-01-15\n", "２０２４-01-15", "0001-01-01", "9999-12-31", "0000-01-01"],
+    [
+        *("15.01.2024", "2024-02-30", "2024-1-5", "20240115", "2024-W03-1", "1705276800", "2024-01-15T00:00:00", ""),
+        *(" 2024-01-15", "2024-01-15\n", "２０２４-01-15", "0001-01-01", "9999-12-31", "0000-01-01"),
+    ],
 )
 def test_only_a_day_of_the_calendar_is_read_as_one(text: str) -> None:
-    with pytest.raises(ValueError, match="дат|дня|календар"):
+    with pytest.raises(ValueError, match=r"дат|дня|календар"):
         read(text)
 
 
@@ -138,8 +140,10 @@ def test_no_night_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("REPORT_TIMEZONE", "Moscow"), ("REPORT_TIMEZONE", "../etc/passwd"), ("REPORT_TIMEZONE", "Europe")]
-    + [("REPORT_SCHEDULE", "daily"), ("REPORT_SCHEDULE", "0 0 30 2 *"), ("REPORT_SCHEDULE", "61 * * * *")],
+    [
+        *(("REPORT_TIMEZONE", value) for value in ("Moscow", "../etc/passwd", "Europe")),
+        *(("REPORT_SCHEDULE", value) for value in ("daily", "0 0 30 2 *", "61 * * * *")),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_named_with_an_example(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str

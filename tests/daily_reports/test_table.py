@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -198,10 +199,12 @@ def test_whoever_waited_counts_what_has_come_meanwhile(shop: Shop, sql: Queries,
     task = make_task(**DAY)
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(run, task)
-        wait_for(lambda: sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-        sql("UPDATE orders SET created_at = '2024-03-01' WHERE id = %s", moves)
-        new = shop.order("2024-01-15 10:00+00", 4)
-        sql("SELECT pg_advisory_unlock_all()")
+        try:
+            wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            sql("UPDATE orders SET created_at = '2024-03-01' WHERE id = %s", moves)
+            new = shop.order("2024-01-15 10:00+00", 4)
+        finally:
+            sql("SELECT pg_advisory_unlock_all()")
         running.result(20)
     assert shop.reports() == [("2024-01-15", stays, 2), ("2024-01-15", new, 4)]
 
@@ -227,7 +230,7 @@ def test_a_period_goes_on_after_an_interruption_where_it_was(shop: Shop, sql: Qu
     assert sql("SELECT rows, total, cursor FROM tksva_q.job") == [(2, 5, {"days": 2})]
     sql("UPDATE order_items SET quantity = 10 * quantity")
     rest = make_task(start_date="2024-01-01", finish_date="2024-01-05")
-    object.__setattr__(rest.job, "cursor", {"days": 2})
+    rest.job = dataclasses.replace(rest.job, cursor={"days": 2})
     run(rest)
     assert [count for _, _, count in shop.reports()] == [1, 2, 30, 40, 50]  # no day was made twice
 
