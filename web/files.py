@@ -14,7 +14,8 @@ from settings import Settings
 from storage import check_name, faults
 from web.security import Refused
 
-_TYPES = {
+#: How a browser is told what a file is, by its extension.
+TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
@@ -34,7 +35,7 @@ class Download(FileResponse):
         self._descriptor = descriptor
         super().__init__(
             f"/proc/self/fd/{descriptor}",
-            media_type=_TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream"),
+            media_type=TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream"),
             headers={"Content-Disposition": disposition(name), "Cache-Control": "private, no-cache"},
             stat_result=os.fstat(descriptor),
         )
