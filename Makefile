@@ -15,13 +15,14 @@ PARALLEL ?= --numprocesses=3 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo test run lint bench faults clean
+.PHONY: help setup lock system demo test run lint bench faults clean
 
 help:
 	@echo 'make demo    подготовить CSV и XLSX на встроенном PostgreSQL и показать ход'
 	@echo 'make test    все проверки'
 	@echo 'make run     очередь на встроенном PostgreSQL с демонстрационным хранилищем, до Ctrl-C'
 	@echo 'make setup   только установка в .venv'
+	@echo 'make lock    версии в requirements*.lock заново по requirements*.txt'
 	@echo 'make lint    стиль, типы и этажи'
 	@echo 'make bench   замеры рядом с другими очередями'
 	@echo 'make faults  отказы: убитые процессы, перезапуски PostgreSQL, потерянные пакеты'
@@ -29,19 +30,28 @@ help:
 
 setup: $(DEV)
 
-$(BASE): requirements.txt requirements-web.txt
+$(BASE): requirements.lock
 	@test -n "$(PYTHON)" || { echo 'Нужен Python 3.11 или новее; если он не в PATH: make PYTHON=/путь/к/python3'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'У $(PYTHON) нет модуля venv; в Debian и Ubuntu: apt-get install python3-venv'; exit 1; }
 	@echo 'Установка в $(VENV), минута-другая…'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements-web.txt
+	@$(PIP) -r requirements.lock
 	@touch $@
 
-$(DEV): $(BASE) $(wildcard requirements-*.txt)
+$(DEV): $(BASE) requirements-dev.lock
 	@echo 'Установка того, что нужно проверкам…'
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.lock
 	@touch $@
+
+# The .txt files say what the code bears, the .lock files what everybody gets. Versions stay while they still fit; newer
+# ones: make lock LOCK_ARGS=--upgrade
+LOCK_ARGS ?=
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header $(LOCK_ARGS)
+lock: $(BASE)
+	@$(PIP) 'uv>=0.9,<1'
+	@$(COMPILE) --output-file requirements.lock requirements-web.txt
+	@$(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock requirements-dev.txt
 
 # Programs that tests use: psql writes the CSV of reference, LibreOffice opens the XLSX, Chromium the page, promtool
 # reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, Redis serves the peers of benchmarks.
