@@ -22,6 +22,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 import db
 from embedded import embedded_dsn
@@ -31,6 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = "audit._sales__execution_orders"
 #: Rows of the small warehouse; "Тайшет" has a third of them.
 WAREHOUSE_ROWS = 3000
+
+#: Debian's; the tests download no browser.
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--lang=ru-RU"]
 
 _numbers = itertools.count(1)
 
@@ -289,6 +294,15 @@ class Daemon:
         assert not self._reader.is_alive(), f"somebody outlives the daemon {self.pid}"
         if self.process.stdout:
             self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a process: Playwright bears no second one beside it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

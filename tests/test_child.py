@@ -87,7 +87,7 @@ def form(monkeypatch: pytest.MonkeyPatch) -> str:
     def run(task: Task) -> None:
         if task.job.file_name == "wrong":
             raise UserError("так нельзя")
-        if task.job.file_name == "stop":
+        while task.job.file_name == "stop":
             task.may_go_on()
         if task.job.file_name == "lost":
             with task.database.statement() as cursor:

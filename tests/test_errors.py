@@ -10,6 +10,7 @@ from errors import (
     Cancelled,
     Interrupted,
     LostJob,
+    Postponed,
     QueueError,
     SettingsError,
     StorageError,
@@ -46,13 +47,19 @@ def end(error: QueueError, attempts: int = 5) -> Settlement | None:
 
 def test_every_error_has_the_one_root_and_says_what_it_means() -> None:
     own = [thing for thing in vars(errors).values() if isinstance(thing, type)]
-    assert len(own) == 8
+    assert len(own) == 9
     assert all(issubclass(kind, QueueError) and kind.__doc__ for kind in own)
 
 
 def test_no_error_is_a_kind_of_another_that_ends_differently() -> None:
-    kinds = [UserError, WarehouseError, StorageError, SettingsError, LostJob, Interrupted, Cancelled]
+    kinds = [UserError, WarehouseError, StorageError, SettingsError, LostJob, Interrupted, Cancelled, Postponed]
     assert [kind.__bases__ for kind in kinds] == [(QueueError,)] * len(kinds)
+
+
+def test_a_job_that_lacks_something_waits_for_it_without_spending_an_attempt() -> None:
+    wanted = Settlement("waiting", "given back", "никого нет", delay=60.0, refund=True)
+    assert end(Postponed("никого нет", 60.0)) == wanted
+    assert end(Postponed("никого нет", 60.0), attempts=1) == wanted
 
 
 def test_the_users_mistake_fails_the_job_at_once() -> None:

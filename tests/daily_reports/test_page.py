@@ -11,10 +11,10 @@ from playwright.sync_api import Page, expect
 
 from tests.conftest import Daemon, Queries
 from tests.daily_reports.conftest import ON, Shop
-from tests.web.conftest import browser, page
+from tests.web.conftest import page
 from tests.web.server import Web, form_token
 
-__all__ = ["browser", "page"]
+__all__ = ["page"]
 
 DAY = "2024-01-15"
 
