@@ -249,7 +249,7 @@ def test_the_static_folder_is_left_by_no_path(web: Web) -> None:
         assert b"import" not in answer
 
 
-# --- too much ---------------------------------------------------------------------------------------------------------
+# --- the log ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_log_has_no_token_in_it(start_web: Callable[..., Web]) -> None:
