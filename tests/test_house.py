@@ -208,7 +208,8 @@ def untested(root: Path) -> set[str]:
     """The modules that have no test file of their name, or one without a test.
 
     `jobs.py` is tested by `tests/test_jobs.py`, `web/api.py` by `tests/web/test_api.py`, and
-    `integrations/deals/draw.py` by `tests/deals/test_draw.py`. A package's own `__init__.py` goes by the package's name, unless it is only a docstring.
+    `integrations/deals/draw.py` by `tests/deals/test_draw.py`. A package's own `__init__.py` goes by the package's
+    name, unless it is only a docstring.
     """
     modules = [*root.glob("*.py"), *(path for path in root.glob("*/*.py") if path.parent.name not in NO_ROOMS)]
     modules += root.glob("integrations/*/*.py")
