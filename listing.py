@@ -40,6 +40,7 @@ _OUTCOMES = {
     None: "идёт",
 }
 _KB = 1024
+_THREE_FIGURES = 100
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -246,7 +247,7 @@ def findings_view(findings: Iterable[Finding]) -> Table:
 
 def span(seconds: float) -> str:
     """Return a length of time in words."""
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{max(0.0, seconds):.1f} с"
     whole = round(seconds)
     if whole < _HOUR:
@@ -259,7 +260,8 @@ def span(seconds: float) -> str:
 def _size(count: float) -> str:
     for unit in ("байт", "КиБ", "МиБ"):
         if count < _KB:
-            return f"{count:.3g} {unit}"
+            # Four figures by `g` would be 1e+03.
+            return f"{count:.0f} {unit}" if count >= _THREE_FIGURES else f"{count:.3g} {unit}"
         count /= _KB
     return f"{count:.1f} ГиБ"
 

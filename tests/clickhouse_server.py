@@ -20,6 +20,8 @@ from clickhouse_driver.util.escape import escape_params  # type: ignore[import-u
 from settings import Settings
 
 PASSWORD = "пароль & <тайна>"
+#: A query that the server would work on for hours.
+SLOW = "SELECT toInt64(number) AS rownumber, toString(cityHash64(number)) AS a FROM system.numbers LIMIT 100000000000"
 CONFIG = """<yandex>
 <logger><level>warning</level><log>{folder}/log</log><errorlog>{folder}/errors</errorlog></logger>
 <tcp_port>{port}</tcp_port><tcp_port_secure>{secure}</tcp_port_secure><listen_host>127.0.0.1</listen_host>
@@ -189,3 +191,10 @@ def table(clickhouse: Server, name: str, columns: str, rows: str) -> str:
     clickhouse.run(f"CREATE TABLE {name} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
     clickhouse.run(f"INSERT INTO {name} {rows}")
     return name
+
+
+def slow(clickhouse: Server) -> str:
+    """Make a view that is never read to its end; give its name."""
+    clickhouse.run("DROP TABLE IF EXISTS slow")
+    clickhouse.run(f"CREATE VIEW slow AS {SLOW}")
+    return "slow"

@@ -1,13 +1,9 @@
-"""The connection to ClickHouse: TLS, rights, lost servers, and queries that end with whoever asked."""
+"""The connection to ClickHouse: TLS, rights, lost servers, and queries that end with their job."""
 
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +11,12 @@ import pytest
 from dwh import Equals, Extract, Page
 from dwh_clickhouse import ClickHouseWarehouse
 from errors import StorageError, WarehouseError
-from tests.clickhouse_server import PASSWORD, Server, click_settings, server, table
-from tests.conftest import ROOT, wait_for
+from tests.clickhouse_fixtures import clickhouse, warehouse
+from tests.clickhouse_server import Server, click_settings, server, slow, table
+from tests.conftest import wait_for
 from tests.warehouses import PLAIN, csv_of
 
-SLOW = "SELECT toInt64(number) AS rownumber, toString(cityHash64(number)) AS a FROM system.numbers LIMIT 100000000000"
-
-
-@pytest.fixture(scope="session")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with server(tmp_path_factory.mktemp("clickhouse")) as started:
-        started.run("CREATE DATABASE audit")
-        yield started
-
-
-@pytest.fixture
-def warehouse(clickhouse: Server) -> Iterator[ClickHouseWarehouse]:
-    opened = ClickHouseWarehouse(click_settings(clickhouse))
-    yield opened
-    opened.close()
+__all__ = ["clickhouse", "warehouse"]  # fixtures
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -78,12 +61,6 @@ def test_a_server_that_goes_is_told_and_the_next_call_connects_anew(tmp_path: Pa
         opened.close()
 
 
-def slow(clickhouse: Server) -> str:
-    clickhouse.run("DROP TABLE IF EXISTS slow")
-    clickhouse.run(f"CREATE VIEW slow AS {SLOW}")
-    return "slow"
-
-
 def test_the_time_limit_of_a_job_ends_its_query_in_the_server(clickhouse: Server) -> None:
     opened = ClickHouseWarehouse(click_settings(clickhouse, job_timeout=1))
     name = slow(clickhouse)
@@ -108,25 +85,3 @@ def test_what_the_writer_raises_passes_through_and_the_query_ends(
         warehouse.cells_page(Extract("long", ()), columns, 0, 300_000, write)
     assert warehouse.csv_page(Extract("long", ()), columns, 0, 2, PLAIN, io.BytesIO().write) == Page(2, 1 + 1)
     wait_for(lambda: not clickhouse.running("`long`"), 5)
-
-
-@pytest.mark.parametrize("call", ["count", "page"])
-def test_the_query_of_a_killed_child_ends_in_the_server_within_two_seconds(clickhouse: Server, call: str) -> None:
-    name = slow(clickhouse)
-    program = (
-        "import json, sys; from dwh import *; from settings import Settings; from csvfile import CsvDialect\n"
-        "opened = open_warehouse(Settings(**json.loads(sys.argv[1]))); extract = Extract('slow', (Equals('a', '1'),))\n"
-        "columns = opened.columns('slow')\n"
-        "if sys.argv[2] == 'count': opened.count(extract)\n"
-        "else: opened.csv_page(extract, columns, 0, 9, CsvDialect(), print)"
-    )
-    keys = json.dumps({"click_host": "127.0.0.1", "click_port": clickhouse.port, "click_pwd": PASSWORD})
-    child = subprocess.Popen([sys.executable, "-c", program, keys, call], cwd=ROOT)
-    try:
-        wait_for(lambda: clickhouse.running(f"`{name}`"))
-    finally:
-        child.kill()
-        child.wait()
-    killed = time.monotonic()
-    wait_for(lambda: not clickhouse.running(f"`{name}`"), 5)
-    assert time.monotonic() - killed < 2

@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import shutil
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2.extensions
 import pytest
 
 import db
-import doctor
-import doctor_host
-import install
-import logs
 import manage
-import settings as settings_module
-from doctor_host import Identity
-from findings import Finding
-from settings import Settings
-from tests.conftest import TABLE, Queries, environment, make_settings, server_cursor
-from tests.test_manage import set_environment
+from tests.conftest import TABLE, Queries, server_cursor
+from tests.examination import Examine, bad, examine, files, machine, only
 
-#: A user and a group that own nothing, on every Debian.
-NOBODY = 65534
+__all__ = ["examine", "files", "machine"]  # fixtures
 
-
-@pytest.fixture
-def files() -> Iterator[Path]:
-    """A folder that every user can reach, as pytest's own are not."""
-    top = Path(tempfile.mkdtemp(dir="/tmp"))
-    top.chmod(0o755)
-    folder = top / "files"
-    folder.mkdir()
-    folder.chmod(0o2750)
-    yield folder
-    shutil.rmtree(top)
-
-
-@pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without systemd, whose service is whoever runs the tests."""
-    me = Identity("tester", os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    monkeypatch.setattr(doctor_host, "_shown", lambda unit: {})
-    monkeypatch.setattr(doctor_host, "service", lambda: me)
-    monkeypatch.setattr(logs, "_secrets", logs.Secrets())  # those of another test are this one's words
-
-
-@pytest.fixture
-def examine(
-    database: str, tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, Finding]]:
-    """Let the doctor look, with these settings besides the test's database; findings by name."""
-
-    def look(**settings: object) -> dict[str, Finding]:
-        set_environment(monkeypatch, environment(database, tmp_path, FILES_DIR=files, **settings))
-        monkeypatch.chdir(tmp_path)
-        return {finding.name: finding for finding in doctor.examine()}
-
-    return look
-
-
-Examine = Callable[..., dict[str, Finding]]
-
-
-def only(findings: dict[str, Finding], name: str, *words: str) -> None:
-    """This finding is the only bad one, and its text has these words."""
-    assert [finding.name for finding in findings.values() if not finding.ok] == [name]
-    for word in words:
-        assert word in findings[name].text
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 def test_where_all_is_well_every_line_is_ok(examine: Examine) -> None:
@@ -123,12 +67,6 @@ def role(postgres: str, sql: Queries) -> Iterator[str]:
     sql(f"CREATE ROLE {name} LOGIN PASSWORD 'right'")
     yield name
     sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
-def bad(findings: dict[str, Finding], name: str, *words: str) -> None:
-    assert not findings[name].ok
-    for word in words:
-        assert word in findings[name].text
 
 
 def test_a_wrong_password_is_found(examine: Examine, sql: Queries, role: str) -> None:
@@ -259,136 +197,6 @@ def test_a_warehouse_that_is_away_is_found_without_its_password(examine: Examine
     findings = examine(DWH_URL="postgresql://user:dwh-secret@127.0.0.1:1/dwh")
     only(findings, "хранилище", "127.0.0.1")
     assert "dwh-secret" not in findings["хранилище"].text
-
-
-# --- the folder -------------------------------------------------------------------------------------------------------
-
-
-def as_stranger(look: Callable[[], str]) -> str:
-    """Call a function as a user who owns nothing; where the tests are not root's, as the tester."""
-    if os.geteuid() != 0:
-        return look()
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-
-    def fall() -> None:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        theirs.send(look())
-
-    process = context.Process(target=fall)
-    process.start()
-    process.join(20)
-    return str(ours.recv())
-
-
-def test_a_folder_that_the_service_cannot_write_to_is_found(files: Path) -> None:
-    files.chmod(0o555)
-    said = as_stranger(lambda: doctor_host.probe(files, None))
-    assert "не может сюда писать" in said
-    assert f"sudo install -d -o {doctor_host._name(NOBODY if os.geteuid() == 0 else os.geteuid())}" in said
-
-
-def test_a_folder_that_the_service_cannot_make_is_found(files: Path) -> None:
-    files.chmod(0o555)
-    assert "не создаст" in as_stranger(lambda: doctor_host.probe(files / "deeper" / "still", None))
-
-
-def test_a_folder_that_will_be_made_is_no_fault(examine: Examine, files: Path) -> None:
-    files.rmdir()
-    assert all(finding.ok for finding in examine().values())
-
-
-def test_a_service_that_is_not_in_the_web_servers_group_is_found(files: Path) -> None:
-    files.chmod(0o777)
-    assert "не состоит в группе daemon" in as_stranger(lambda: doctor_host.probe(files, "daemon"))
-
-
-def test_users_folders_of_an_older_queue_are_found(files: Path) -> None:
-    files.chmod(0o777)
-    for user in range(1, 9):
-        (files / str(user)).mkdir(mode=0o555)
-    (files / "not a user's").mkdir(mode=0o555)
-    said = as_stranger(lambda: doctor_host.probe(files, None))
-    assert "не может писать в папки" in said
-    assert said.count(",") == doctor_host.NAMED - 1
-    assert "manage.py install" in said
-
-
-def test_the_probe_leaves_nothing_behind(files: Path) -> None:
-    assert doctor_host.probe(files, str(os.getegid())) == ""
-    assert list(files.iterdir()) == []
-
-
-def test_root_looks_with_the_services_own_rights(database: str, tmp_path: Path, files: Path) -> None:
-    nobody = Identity("nobody", NOBODY, NOBODY, ())
-    settings = make_settings(database, tmp_path, FILES_DIR=files)
-    if os.geteuid() == 0:
-        files.chmod(0o700)
-        assert not doctor_host.folder(settings, nobody).ok
-    assert doctor_host.folder(settings, Identity("me", os.geteuid(), os.getegid(), ())).ok
-
-
-def test_little_space_is_found(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_host, "LITTLE_SPACE", 1 << 62)
-    only(examine(), "папка", "свободно", "purge")
-
-
-# --- the web server ---------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_that_the_web_servers_group_cannot_pass_is_found(examine: Examine, files: Path) -> None:
-    files.chmod(0o2700)
-    only(examine(FILES_GROUP=os.getegid()), "веб-сервер", f"не пройдёт через {files}", f"chmod g+x {files}")
-    files.chmod(0o2750)
-    files.parent.chmod(0o700)
-    only(examine(FILES_GROUP=os.getegid()), "веб-сервер", f"не пройдёт через {files.parent}")
-
-
-def test_users_folders_that_the_group_cannot_read_are_found(examine: Examine, files: Path) -> None:
-    (files / "7").mkdir(mode=0o700)
-    only(examine(FILES_GROUP=os.getegid()), "веб-сервер", f"{files}/7", "g+rX")
-
-
-def test_a_group_that_owns_nothing_passes_where_others_do(files: Path, database: str, tmp_path: Path) -> None:
-    me = Identity("me", os.geteuid(), os.getegid(), ())
-    settings = make_settings(database, tmp_path, FILES_DIR=files, FILES_GROUP=NOBODY)
-    assert "chgrp" in doctor_host.web_server(settings, me).text
-    files.chmod(0o2751)
-    assert doctor_host.web_server(settings, me).ok
-
-
-# --- the units --------------------------------------------------------------------------------------------------------
-
-
-def test_units_that_are_missing_stale_or_stopped_are_found(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    system = tmp_path / "system"
-    system.mkdir()
-    state = {"User": "tksva_q", "ActiveState": "active", "NeedDaemonReload": "no"}
-    monkeypatch.setattr(install, "SYSTEM", system)
-    monkeypatch.setattr(doctor_host, "_shown", lambda unit: dict(state))
-    only(examine(), "службы", "tksva_q.service", "manage.py install")
-    settings = settings_module.load(tmp_path / "no.env")
-    for path, text in install.unit_files(settings, "tksva_q").items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert examine()["службы"].ok
-    state["NeedDaemonReload"] = "yes"
-    only(examine(), "службы", "daemon-reload")
-    state.update(NeedDaemonReload="no", ActiveState="failed")
-    only(examine(), "службы", "systemctl start", "journalctl")
-    bad(examine(FILES_GROUP=os.getegid()), "службы", "install.conf")
-
-
-def test_the_embedded_default_needs_neither_units_nor_a_web_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor_host, "_shown", lambda unit: {"ActiveState": "inactive"})
-    settings = Settings(var_dir=tmp_path)
-    assert [finding.ok for finding in doctor_host.examine(settings)] == [True, True, True]
 
 
 def test_a_database_whose_roles_are_named_strangely_is_quoted(examine: Examine, postgres: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -193,6 +194,75 @@ def test_a_file_without_a_floor_is_named(house: Path) -> None:
     found = lint(house)
     assert found.returncode == 1
     assert found.stdout.rstrip().endswith("differ in: attic")
+
+
+# --- the proofs -------------------------------------------------------------------------------------------------------
+
+#: Rooms whose proofs are still being written: packages of integrations, and modules.
+BEING_WRITTEN = frozenset({"deals", "timers", "timetable"})
+#: Folders that are proofs themselves, or steps that other proofs go through whole: the schema's, and CI's.
+NO_ROOMS = frozenset({"tests", "benchmarks", "faults", "migrations", ".ci"})
+
+
+def untested(root: Path) -> set[str]:
+    """The modules that have no test file of their name, or one without a test.
+
+    `jobs.py` is tested by `tests/test_jobs.py`, `web/api.py` by `tests/web/test_api.py`, and
+    `integrations/deals/draw.py` by `tests/deals/test_draw.py`. A package's own `__init__.py` goes by the package's
+    name, unless it is only a docstring.
+    """
+    modules = [*root.glob("*.py"), *(path for path in root.glob("*/*.py") if path.parent.name not in NO_ROOMS)]
+    modules += root.glob("integrations/*/*.py")
+    missing = set()
+    for module in modules:
+        folder = module.parent.relative_to(root)
+        if folder.parts[:1] == ("integrations",):
+            folder = Path(folder.name if len(folder.parts) > 1 else module.stem)
+        name = module.stem.strip("_")
+        if module.name == "__init__.py":
+            if len(ast.parse(module.read_text(encoding="utf-8")).body) <= 1:
+                continue
+            name = folder.name
+        proof = root / "tests" / folder / f"test_{name}.py"
+        if not proof.exists() or "def test_" not in proof.read_text(encoding="utf-8"):
+            missing.add(str(module.relative_to(root)))
+    return missing
+
+
+def test_every_module_has_a_test_file_of_its_name() -> None:
+    missing = untested(ROOT)
+    assert {path for path in missing if not BEING_WRITTEN & set(Path(path).with_suffix("").parts)} == set()
+
+
+def test_a_module_without_a_test_file_is_named(tmp_path: Path) -> None:
+    for path, text in {
+        "attic.py": "",
+        "cellar.py": "",
+        "web/__init__.py": '"""The web."""',
+        "web/door.py": "",
+        "web/__main__.py": "",
+        "integrations/greetings.py": "",
+        "integrations/farewells/__init__.py": '"""Says goodbye."""\nimport door',
+        "integrations/farewells/words.py": "",
+        "benchmarks/peer.py": "",
+        "tests/test_cellar.py": "def test_it_is_dry() -> None: ...",
+        "tests/test_attic.py": "nothing here",
+        "tests/test_door.py": "def test_it_is_another_folders() -> None: ...",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    assert untested(tmp_path) == {
+        "attic.py",
+        "web/door.py",
+        "web/__main__.py",
+        "integrations/greetings.py",
+        "integrations/farewells/__init__.py",
+        "integrations/farewells/words.py",
+    }
+    for path in ("test_attic", "web/test_door", "web/test_main", "greetings/test_greetings", "farewells/test_words"):
+        (tmp_path / "tests" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "tests" / f"{path}.py").write_text("def test_it() -> None: ...", encoding="utf-8")
+    assert untested(tmp_path) == {"integrations/farewells/__init__.py"}
 
 
 # --- the daemon's start -----------------------------------------------------------------------------------------------

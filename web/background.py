@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import processings
+from db import one_line, unforeseen
 from dwh import open_warehouse
 from errors import QueueError
 from logs import redact
@@ -64,7 +65,9 @@ class BackgroundCheck:
         try:
             finding = self._check()
         except (QueueError, OSError) as error:
-            finding = Finding(False, redact(" ".join(str(error).split())))
+            finding = Finding(False, redact(one_line(error)))
+        except Exception as error:  # else what was found before would be shown for ever
+            finding = Finding(False, redact(unforeseen(error)))
         self._finding = Finding(finding.ok, finding.text, time.monotonic() - self._began)
         self._found = time.monotonic()
 

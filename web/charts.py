@@ -66,7 +66,7 @@ def pages(written: Sequence[ExportPage]) -> list[Bar]:
     size = -(-len(written) // MOST_BARS) or 1
     groups = [written[first : first + size] for first in range(0, len(written), size)]
     speeds = [sum(page.rows for page in group) / (sum(_seconds(page) for page in group) or 1e-9) for group in groups]
-    fastest, step = max(speeds, default=1.0), WIDTH / max(len(groups), 12)
+    fastest, step = max(speeds, default=0.0) or 1.0, WIDTH / max(len(groups), 12)
     bars = []
     for place, (group, rows) in enumerate(zip(groups, speeds, strict=True)):
         height = max(VISIBLE, rows / fastest * (HEIGHT - 6))

@@ -155,7 +155,7 @@ class Monitor:
         running = []
         for job, attempt, made, total in rows:
             speed = self._speeds.add((job, attempt), made, time.monotonic())
-            left = (total - made) / speed if speed and total is not None else None
+            left = max(0, total - made) / speed if speed and total is not None else None
             running.append(Running(job, made, total, speed, left))
         self._speeds.keep({(job, attempt) for job, attempt, *_ in rows})
         limit = max(FROZEN_SECONDS, FROZEN_SHARE * (lease or 0))

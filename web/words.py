@@ -20,7 +20,7 @@ def size(number: int | None) -> str:
     if number is None:
         return "—"
     value, unit = float(number), 0
-    while value >= 1000 and unit < len(_SIZES) - 1:  # noqa: PLR2004 -- decimal units
+    while round(value, 1) >= 1000 and unit < len(_SIZES) - 1:  # noqa: PLR2004 -- decimal units
         value, unit = value / 1000, unit + 1
     text = f"{value:.1f} {_SIZES[unit]}".replace(".", ",") if unit else f"{number} байт"
     return text.replace(" ", NARROWLY)
@@ -32,7 +32,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 10:  # noqa: PLR2004 -- tenths matter only there
+    if round(seconds, 1) < 10:  # noqa: PLR2004 -- tenths matter only there
         return f"{seconds:.1f} с".replace(".", ",")
     whole = round(seconds)
     if whole < _MINUTE:

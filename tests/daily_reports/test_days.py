@@ -9,11 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from errors import SettingsError, UserError
-from integrations.daily_reports import SCHEDULES, ReportSettings
+from errors import UserError
+from integrations.daily_reports import ReportSettings
 from integrations.daily_reports.days import MOST_DAYS, Days, asked, bounds, read, yesterday
-from schedules import check, next_slot
-from settings import load_part
 
 
 @pytest.fixture(autouse=True)
@@ -116,38 +114,3 @@ def test_a_period_means_each_of_its_days() -> None:
 def test_params_that_mean_no_day_are_refused_with_a_reason(params: str | None, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         asked(params, "UTC")
-
-
-# --- the schedule -----------------------------------------------------------------------------------------------------
-
-
-def test_the_report_is_due_at_midnight_utc_where_nothing_is_chosen() -> None:
-    [schedule] = check(SCHEDULES())
-    assert next_slot(schedule, datetime(2024, 1, 14, 5, tzinfo=UTC)) == datetime(2024, 1, 15, tzinfo=UTC)
-
-
-def test_the_schedule_is_meant_in_the_reports_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REPORT_TIMEZONE", "Europe/Moscow")
-    monkeypatch.setenv("REPORT_SCHEDULE", "0 9 * * *")
-    [schedule] = check(SCHEDULES())
-    assert next_slot(schedule, datetime(2024, 1, 14, tzinfo=UTC)) == datetime(2024, 1, 14, 6, tzinfo=UTC)
-
-
-def test_no_night_is_left_out() -> None:
-    [schedule] = SCHEDULES()
-    assert (schedule.missed, schedule.overlap) == ("all", "queue")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("REPORT_TIMEZONE", value) for value in ("Moscow", "../etc/passwd", "Europe")),
-        *(("REPORT_SCHEDULE", value) for value in ("daily", "0 0 30 2 *", "61 * * * *")),
-    ],
-)
-def test_a_setting_that_makes_no_sense_is_named_with_an_example(
-    monkeypatch: pytest.MonkeyPatch, key: str, value: str
-) -> None:
-    monkeypatch.setenv(key, value)
-    with pytest.raises(SettingsError, match=rf"^{key}: .*; пример: {key}="):
-        load_part(ReportSettings)

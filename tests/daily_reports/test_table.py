@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ import psycopg2
 import pytest
 
 import db
-from errors import Cancelled, Interrupted, LostJob
+from errors import LostJob
 from integrations.daily_reports import run
 from integrations.daily_reports.days import read
 from integrations.daily_reports.table import LOCK
@@ -214,36 +213,6 @@ def test_different_days_do_not_wait_for_each_other(shop: Shop, sql: Queries, mak
     sql("SELECT pg_advisory_lock(%s, %s)", LOCK, read("2024-01-16").toordinal())
     run(make_task(**DAY))
     assert len(shop.reports()) == 1
-
-
-# --- many days --------------------------------------------------------------------------------------------------------
-
-
-def test_a_period_goes_on_after_an_interruption_where_it_was(shop: Shop, sql: Queries, make_task: Make) -> None:
-    for day in range(1, 6):
-        shop.order(f"2024-01-0{day} 10:00+00", day)
-    asked = iter((False, False, True))
-    task = make_task(lambda: next(asked), start_date="2024-01-01", finish_date="2024-01-05")
-    with pytest.raises(Interrupted):
-        run(task)
-    assert [count for _, _, count in shop.reports()] == [1, 2]
-    assert sql("SELECT rows, total, cursor FROM tksva_q.job") == [(2, 5, {"days": 2})]
-    sql("UPDATE order_items SET quantity = 10 * quantity")
-    rest = make_task(start_date="2024-01-01", finish_date="2024-01-05")
-    rest.job = dataclasses.replace(rest.job, cursor={"days": 2})
-    run(rest)
-    assert [count for _, _, count in shop.reports()] == [1, 2, 30, 40, 50]  # no day was made twice
-
-
-def test_a_cancelled_job_stops_between_two_days(shop: Shop, sql: Queries, make_task: Make) -> None:
-    post = sql.post(None, form="daily_report", conditions={})
-    task = make_task(start_date="2024-01-01", finish_date="2024-01-05")
-    sql("UPDATE tksva_q.job SET post_id = %s", post)
-    sql("UPDATE post SET task_status = 'скрыта пользователем'")
-    shop.order("2024-01-01 10:00+00", 1)
-    with pytest.raises(Cancelled):
-        run(task)
-    assert shop.reports() == []
 
 
 # --- the tables -------------------------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.conftest import make_settings
+from tests.web.inside import Inside
 from tests.web.installation import Installation
 from tests.web.server import Web
+from web.app import create_app
 
 
 @pytest.fixture
@@ -39,6 +42,26 @@ def web(start_web: Callable[..., Web]) -> Web:
 def client(web: Web) -> Iterator[httpx.Client]:
     with web.client() as client:
         yield client
+
+
+@pytest.fixture
+def start_inside(database: str, tmp_path: Path) -> Iterator[Callable[..., Inside]]:
+    """Start applications in this process, on the test's database and folder; they are stopped at the end."""
+    started: list[Inside] = []
+
+    def start(**settings: object) -> Inside:
+        started.append(inside := Inside(create_app(make_settings(database, tmp_path, **settings))))
+        return inside
+
+    yield start
+    for inside in started:
+        inside.close()
+
+
+@pytest.fixture
+def inside(start_inside: Callable[..., Inside]) -> Inside:
+    """An application that needs no token."""
+    return start_inside()
 
 
 @pytest.fixture

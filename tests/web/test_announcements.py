@@ -18,10 +18,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from settings import Settings
 from tests.conftest import Queries, wait_for
 from tests.web.server import TOKEN, Web
-from web.security import Guard
 
 FINISHED = """
 INSERT INTO tksva_q.job (form, user_id, file_name, state, attempt, rows, bytes, finished_at)
@@ -93,20 +91,6 @@ def test_a_webhook_gets_a_signed_word_and_a_link_that_works(
             assert stranger.get(changed).status_code == 403
         assert stranger.get(f"{web.url}/files/{job}").status_code == 422
     assert not [line for line in web.lines if "s3cret-hook" in line]
-
-
-def test_a_link_expires(start_web: Callable[..., Web], sql: Queries, file: Path) -> None:
-    web = start_web(api_token=TOKEN)
-    job = sql.value(FINISHED)
-    guard = Guard(
-        Settings(api_token=TOKEN),  # type: ignore[arg-type]
-        hashlib.sha256(b"tksva_q web " + TOKEN.encode()).digest(),
-    )
-    signature = guard.sign("file", str(job), "1000000000")
-    with web.client() as client:
-        answer = client.get(f"/files/{job}", params={"until": 1000000000, "signature": signature})
-    assert answer.status_code == 410
-    assert "не действует" in answer.json()["detail"]
 
 
 def test_a_webhook_that_fails_is_tried_again(hook: Hook, start_web: Callable[..., Web], sql: Queries) -> None:

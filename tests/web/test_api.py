@@ -147,24 +147,6 @@ def test_a_reason_is_shown_without_passwords(client: httpx.Client, sql: Queries)
     assert "no way to" in job["error"]
 
 
-def test_progress_comes_as_events(client: httpx.Client, start_daemon: Start) -> None:
-    with client.stream("GET", "/api/events") as stream:
-        events: list[tuple[str, str]] = []
-        lines = stream.iter_lines()
-        start_daemon()
-        client.post("/api/jobs", json=new_job())
-        name = ""
-        for line in lines:
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                events.append((name, line.removeprefix("data: ")))
-                if [one for one, _ in events].count("changed") >= 2:
-                    break
-    assert json.loads(events[0][1])["running"] == []
-    assert {name for name, _ in events} == {"progress", "changed"}
-
-
 def test_the_description_is_served_without_any_other_address(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
