@@ -17,6 +17,14 @@ class StorageError(QueueError):
     """A file or folder could not be written (disk full, quota, rights): may pass, tried again."""
 
 
+class StoreError(QueueError):
+    """The store of FILES_URL refused (keys, rights, no bucket): tried again, and what is prepared stays prepared."""
+
+
+class StoreAway(StoreError):
+    """The store of FILES_URL does not answer: the job waits for it with growing pauses, and no attempt is spent."""
+
+
 class SettingsError(QueueError):
     """A setting is missing or makes no sense: the process does not start, exit status 2."""
 
