@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 from botocore.config import Config
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
@@ -31,6 +34,11 @@ _KINDS = (
 )
 
 
+def _is_open(upload: str) -> bool:
+    buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.values()
+    return any(upload in bucket.multiparts for bucket in buckets)
+
+
 class _Silent(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -44,7 +52,7 @@ class S3Server:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.requests: list[str] = []  # kinds, in the order of their arrival
-        self.answers: dict[str, tuple[int, str]] = {}  # kind -> status and code, in place of moto's answer
+        self._answers: dict[str, tuple[int, str]] = {}  # kind -> status and code, in place of moto's answer
         self._held: dict[str, tuple[threading.Event, threading.Event]] = {}
         self.port = 0
         self.start()
@@ -62,8 +70,11 @@ class S3Server:
             came, go_on = self._held[kind]
             came.set()
             go_on.wait(60)
-        if kind in self.answers:
-            return self._refuse(*self.answers[kind])(environ, start_response)
+        if kind in self._answers:
+            return self._refuse(*self._answers[kind])(environ, start_response)
+        upload = parse_qs(environ.get("QUERY_STRING", "")).get("uploadId", [""])[0]
+        if kind in {"UploadPart", "CompleteMultipartUpload"} and not _is_open(upload):
+            return self._refuse(404, "NoSuchUpload")(environ, start_response)  # where moto has a KeyError
         return self._moto(environ, start_response)
 
     @staticmethod
@@ -85,6 +96,15 @@ class S3Server:
         finally:
             del self._held[kind]
             go_on.set()
+
+    @contextmanager
+    def answering(self, kind: str, status: int, code: str) -> Iterator[None]:
+        """Answer requests of this kind with a refusal while the block runs."""
+        self._answers[kind] = status, code
+        try:
+            yield
+        finally:
+            del self._answers[kind]
 
     # --- the house --------------------------------------------------------------------------------------------------
 
