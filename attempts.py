@@ -10,7 +10,7 @@ from errors import (
     Postponed,
     StorageError,
     StoreAway,
-    StoreError,
+    StoreRefused,
     UserError,
     WarehouseError,
 )
@@ -70,7 +70,7 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = after_fault(job, "out of memory", max_attempts, chunk_size=smaller(page))
         case RowsChanged() | StorageError():
             end = after_fault(job, reason, max_attempts, restart=True)
-        case WarehouseError() | StoreError():
+        case WarehouseError() | StoreRefused():
             end = after_fault(job, reason, max_attempts)
         case _:
             end = after_fault(job, unforeseen(error), max_attempts)

@@ -18,11 +18,15 @@ class StorageError(QueueError):
 
 
 class StoreError(QueueError):
-    """The store of FILES_URL refused (keys, rights, no bucket): tried again, and what is prepared stays prepared."""
+    """Root of what the store of FILES_URL may do: what is prepared stays prepared, and only the upload begins again."""
+
+
+class StoreRefused(StoreError):
+    """The store refused (keys, rights, no bucket): may pass, tried again with growing pauses."""
 
 
 class StoreAway(StoreError):
-    """The store of FILES_URL does not answer: the job waits for it with growing pauses, and no attempt is spent."""
+    """The store does not answer: the job waits for it with growing pauses, and no attempt is spent."""
 
 
 class SettingsError(QueueError):

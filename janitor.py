@@ -15,7 +15,7 @@ import jobs
 import retention
 import storage
 from db import Database, DatabaseAway, one_line
-from errors import StoreAway, StoreError
+from errors import StoreError, StoreRefused
 from logs import log
 from object_store import ObjectStore, open_store
 from settings import Settings
@@ -86,9 +86,7 @@ class _Janitor(threading.Thread):
     def _sweep(self, store: ObjectStore) -> None:
         try:
             swept = sweep(self.database, self.settings, store)
-        except StoreAway:
-            raise
-        except StoreError as error:  # a key may do everything but list uploads: the rest goes on
+        except StoreRefused as error:  # a key may do everything but list uploads: the rest goes on
             log.error("uploads_not_swept", extra={"reason": one_line(error)})
         else:
             if swept:
@@ -106,7 +104,7 @@ def sweep(database: Database, settings: Settings, store: ObjectStore, age: float
         age: seconds from which an upload that no job knows is abandoned.
 
     Raises:
-        StoreAway, StoreError: the store does not answer, or does not let the uploads be listed.
+        StoreAway, StoreRefused: the store does not answer, or does not let the uploads be listed.
     """
 
     def live() -> list[int]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from errors import StoreAway, StoreError
+from errors import StoreAway, StoreRefused
 from settings import Settings
 from storage import CONTENT_TYPES
 
@@ -102,7 +102,7 @@ class Upload:
 class ObjectStore:
     """The bucket of FILES_URL. Safe to use from several threads.
 
-    Every method raises StoreAway where the store does not answer, StoreError where it refuses.
+    Every method raises StoreAway where the store does not answer, StoreRefused where it refuses.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -167,13 +167,14 @@ class ObjectStore:
         except FileNotFoundError:
             pass
 
-    def uploads(self) -> Iterator[Upload]:
-        """Return what is on its way below the prefix, whoever began it."""
+    def uploads(self, key: str | None = None) -> Iterator[Upload]:
+        """Return what is on its way under a key, or everything below the prefix, whoever began it."""
         after: dict[str, Any] = {}
         while True:
-            page = self._call("list_multipart_uploads", Prefix=self.prefix, **after)
+            page = self._call("list_multipart_uploads", Prefix=key or self.prefix, **after)
             for one in page.get("Uploads", []):
-                yield Upload(one["Key"], one["UploadId"], one["Initiated"])
+                if key is None or one["Key"] == key:
+                    yield Upload(one["Key"], one["UploadId"], one["Initiated"])
             if not page.get("IsTruncated"):
                 return
             after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
@@ -229,24 +230,22 @@ class ObjectStore:
             self.complete(key, upload, [self.send(key, upload, 1, said)])
             found = self.find(key)
             if found is None or b"".join(self.read(key, found.etag, 0, found.size)) != said:
-                raise StoreError(f"{self.url}: записанное не читается")
+                raise StoreRefused(f"{self.url}: записанное не читается")
         finally:
             self.abort(key, upload)
             self.delete(key)
         try:
             next(self.uploads(), None)
-        except StoreAway:
-            raise
-        except StoreError:
+        except StoreRefused:
             return False
         return True
 
     # --- how it is spoken to ---------------------------------------------------------------------------------------
 
-    def _call(self, method: str, seconds: float = CALL_SECONDS, **words: Any) -> dict[str, Any]:
+    def _call(self, method: str, seconds: float | None = None, **words: Any) -> dict[str, Any]:
         """Return the answer to a request; raise FileNotFoundError where what it names is not there."""
         try:
-            answer: dict[str, Any] = self._fs.call_s3(method, timeout=seconds, Bucket=self.bucket, **words)
+            answer: dict[str, Any] = self._fs.call_s3(method, timeout=seconds or CALL_SECONDS, Bucket=self.bucket, **words)
         except Exception as error:  # botocore, aiohttp, asyncio and fsspec each have a root of their own
             raise self._fault(error) from None
         return answer
@@ -257,9 +256,9 @@ class ObjectStore:
         if not isinstance(answer, dict):
             kind = type(error).__name__
             if kind in _REMEDIES:
-                return StoreError(f"{self.url}: {_REMEDIES[kind]}")
+                return StoreRefused(f"{self.url}: {_REMEDIES[kind]}")
             if kind == "ParamValidationError":
-                return StoreError(f"{self.url}: {_line(error)}")
+                return StoreRefused(f"{self.url}: {_line(error)}")
             return StoreAway(f"{self.url} не отвечает: {_line(error) or 'вовремя ответа не было'}")
         code = str(answer.get("Error", {}).get("Code", ""))
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -268,7 +267,7 @@ class ObjectStore:
         said = _line(error)
         if status >= _SERVER_FAULT or code in _TOO_BUSY:
             return StoreAway(f"{self.url} не принимает запросов: {code} {said}")
-        return StoreError(f"{self.url}: {_REMEDIES.get(code, 'отказано')} ({code}: {said})")
+        return StoreRefused(f"{self.url}: {_REMEDIES.get(code, 'отказано')} ({code}: {said})")
 
 
 def _line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import jobs
 import retention
-from errors import LostJob, StoreAway, StoreError
+from errors import LostJob, StoreAway, StoreError, StoreRefused
 from object_store import COMPLETE_SECONDS, PIECE, PIECES, ObjectStore, Stamp, open_store
 from partfile import PartFile, Position, is_published
 from tasks import Task
@@ -38,7 +38,7 @@ class Publisher(Protocol):
 
         Raises:
             LostJob: another worker owns the job.
-            StoreAway, StoreError, StorageError: it is not published; see `errors`.
+            StoreAway, StoreRefused, StorageError: it is not published; see `errors`.
         """
 
 
@@ -81,9 +81,22 @@ class _Store:
         self._key = store.key(task.job.user_id or 0, name)
 
     def take_over(self) -> None:
-        upload = (self._task.job.cursor or {}).get("upload")
-        if upload:
-            self._store.abort(self._key, upload)
+        job = self._task.job
+        recorded = (job.cursor or {}).get("upload")
+        if recorded:
+            self._store.abort(self._key, recorded)
+        if job.attempt > 1:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Take away also what is not recorded any more: the job may have failed for good, and been retried."""
+        with contextlib.suppress(StoreRefused):  # a key may do everything but list uploads
+            begun = [upload.id for upload in self._store.uploads(self._key)]
+            with self._task.database.statement() as cursor:
+                known = jobs.uploads(cursor)  # of other jobs that make a file of this name
+            for upload in begun:
+                if upload not in known:
+                    self._store.abort(self._key, upload)
 
     def is_done(self, part: PartFile | None, left: Position) -> bool:
         done = self._is_there(left.size, left.crc)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import statuses
 import storage
 from db import Cursor, Database
-from errors import StorageError, StoreAway, StoreError, UserError
+from errors import StorageError, StoreAway, StoreRefused, UserError
 from object_store import ObjectStore
 from prepared import Prepared
 from settings import Settings
@@ -125,7 +125,7 @@ def purge(database: Database, settings: Settings, store: ObjectStore | None = No
             if not purged:
                 raise
             break  # the next call finds out; what is gone already is told
-        except StoreError as error:  # of this file: the row stays, others may go
+        except StoreRefused as error:  # of this file: the row stays, others may go
             one = Purged(row[0], row[1], row[2] or 0, row[3] or "", None, str(error))
         if one is not None:
             purged.append(one)

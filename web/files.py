@@ -1,5 +1,6 @@
 """A finished file on its way to the browser: opened by the job's id only, never by a name from the request."""
 
+import datetime
 import os
 import re
 import stat
@@ -95,7 +96,7 @@ def _from_store(store: ObjectStore, user_id: int, name: str, request: Request) -
     found = store.find(key)
     if found is None:
         return None
-    modified = format_datetime(found.modified, usegmt=True)
+    modified = format_datetime(found.modified.astimezone(datetime.UTC), usegmt=True)
     headers = _headers(name) | {"Accept-Ranges": "bytes", "ETag": found.etag, "Last-Modified": modified}
     start, end, status = 0, found.size, 200
     if request.headers.get("if-range", found.etag) in {found.etag, modified}:

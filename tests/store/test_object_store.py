@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import logs
-from errors import StoreAway, StoreError
+import object_store
+from errors import StoreAway, StoreError, StoreRefused
 from object_store import PIECE, ObjectStore, Stamp, open_store
 from settings import Settings
 from tests.store.server import SECRET, Bucket, S3Server
@@ -95,11 +96,11 @@ def test_a_browser_is_told_what_the_object_is(store: ObjectStore, bucket: Bucket
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        ((403, "InvalidAccessKeyId"), StoreError, "исправьте AWS_ACCESS_KEY_ID"),
-        ((403, "SignatureDoesNotMatch"), StoreError, "исправьте AWS_SECRET_ACCESS_KEY"),
-        ((403, "AccessDenied"), StoreError, "политику бакета"),
-        ((404, "NoSuchBucket"), StoreError, "нет такого бакета"),
-        ((400, "SomethingNew"), StoreError, "отказано"),
+        ((403, "InvalidAccessKeyId"), StoreRefused, "исправьте AWS_ACCESS_KEY_ID"),
+        ((403, "SignatureDoesNotMatch"), StoreRefused, "исправьте AWS_SECRET_ACCESS_KEY"),
+        ((403, "AccessDenied"), StoreRefused, "политику бакета"),
+        ((404, "NoSuchBucket"), StoreRefused, "нет такого бакета"),
+        ((400, "SomethingNew"), StoreRefused, "отказано"),
         ((503, "SlowDown"), StoreAway, "не принимает запросов"),
         ((500, "InternalError"), StoreAway, "не принимает запросов"),
         ((502, "BadGateway"), StoreAway, "не принимает запросов"),
@@ -118,11 +119,13 @@ def test_what_a_store_answers_is_told_in_one_line(
 def test_a_missing_bucket_is_not_a_missing_object(settings: Settings) -> None:
     elsewhere = open_store(settings.model_copy(update={"files_url": "s3://no-such-bucket"}))
     assert elsewhere is not None
-    with pytest.raises(StoreError, match="нет такого бакета"):
+    with pytest.raises(StoreRefused, match="нет такого бакета"):
         elsewhere.delete("1/a.csv")
 
 
-def test_a_store_that_is_away_or_silent_is_away(store: ObjectStore, server: S3Server, bucket: Bucket) -> None:
+def test_a_store_that_is_away_or_silent_is_away(
+    store: ObjectStore, server: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.stop()
     try:
         with pytest.raises(StoreAway, match="не отвечает"):
@@ -130,6 +133,7 @@ def test_a_store_that_is_away_or_silent_is_away(store: ObjectStore, server: S3Se
     finally:
         server.start()
     assert store.find("a.csv") is None
+    monkeypatch.setattr(object_store, "CALL_SECONDS", 0.5)
     with server.held("HeadObject"), pytest.raises(StoreAway, match="не отвечает"):
         store.find("a.csv")
 
@@ -138,7 +142,7 @@ def test_the_probe_leaves_nothing_behind(store: ObjectStore, bucket: Bucket, ser
     assert store.probe()
     with server.answering("ListMultipartUploads", 403, "AccessDenied"):
         assert not store.probe()
-    with server.answering("GetObject", 403, "AccessDenied"), pytest.raises(StoreError):
+    with server.answering("GetObject", 403, "AccessDenied"), pytest.raises(StoreRefused):
         store.probe()
     assert (bucket.keys(), bucket.uploads()) == ([], [])
 
