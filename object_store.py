@@ -245,7 +245,8 @@ class ObjectStore:
     def _call(self, method: str, seconds: float | None = None, **words: Any) -> dict[str, Any]:
         """Return the answer to a request; raise FileNotFoundError where what it names is not there."""
         try:
-            answer: dict[str, Any] = self._fs.call_s3(method, timeout=seconds or CALL_SECONDS, Bucket=self.bucket, **words)
+            limit = seconds or CALL_SECONDS
+            answer: dict[str, Any] = self._fs.call_s3(method, timeout=limit, Bucket=self.bucket, **words)
         except Exception as error:  # botocore, aiohttp, asyncio and fsspec each have a root of their own
             raise self._fault(error) from None
         return answer
