@@ -59,6 +59,17 @@ class Download(FileResponse):
             os.close(self._descriptor)
 
 
+class Handover(StreamingResponse):
+    """An object on its way; where the store breaks off, so does the answer: half a file must not look like one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except (StoreError, FileNotFoundError) as error:  # replaced since it was found, the latter
+            log.warning("download_broken_off", extra={"path": scope["path"], "reason": str(error)})
+
+
 def download(settings: Settings, job: JobRow | None, request: Request) -> Callable[[], Response]:
     """Return what makes the answer with the file of a job; raise Refused where there is none to be had.
 
@@ -107,7 +118,7 @@ def _from_store(store: ObjectStore, user_id: int, name: str, request: Request) -
             status = 206
     headers["Content-Length"] = str(end - start)
     body = store.read(key, found.etag, start, end)
-    return StreamingResponse(body, status, headers, _kind(name))
+    return Handover(body, status, headers, _kind(name))
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

@@ -193,6 +193,8 @@ def test_the_page_still_gives_a_file_from_the_time_before_the_store(
         # Where the store breaks off, the page does: half a file must not look like a whole one.
         with server.answering("GetObject", 500, "InternalError"), pytest.raises(httpx.RemoteProtocolError):
             client.get(path)
+    wait_for(lambda: any("download_broken_off" in line for line in web.lines))
+    assert not any("Traceback" in line for line in web.lines)
 
 
 # --- the administrator ------------------------------------------------------------------------------------------------
