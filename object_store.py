@@ -40,7 +40,7 @@ _CONFIG: dict[str, Any] = {
 }
 _GONE = {"NoSuchKey", "NoSuchUpload", "404", "PreconditionFailed", "412"}
 _TOO_BUSY = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError"}
-_SERVER_FAULT = 500
+_SERVER_FAULT, _NOT_IMPLEMENTED = 500, 501
 #: What a store says, and what helps.
 _REMEDIES = {
     "NoSuchBucket": "нет такого бакета: создайте его или исправьте FILES_URL",
@@ -48,6 +48,8 @@ _REMEDIES = {
     "SignatureDoesNotMatch": "подпись неверна: исправьте AWS_SECRET_ACCESS_KEY",
     "AccessDenied": "у ключа нет права на это: проверьте AWS_ACCESS_KEY_ID и политику бакета",
     "403": "ключ неверен или не имеет права: проверьте AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY и политику бакета",
+    "NotImplemented": "это хранилище так не умеет",
+    "MethodNotAllowed": "это хранилище так не умеет",
     "ExpiredToken": "срок AWS_SESSION_TOKEN вышел",
     "RequestTimeTooSkewed": "часы этой машины расходятся с часами хранилища: timedatectl set-ntp true",
     "PermanentRedirect": "бакет в другом регионе: исправьте AWS_DEFAULT_REGION или AWS_ENDPOINT_URL",
@@ -225,14 +227,17 @@ class ObjectStore:
             Whether what a crash has left behind can be tidied up, too: the right to list uploads is not needed else.
         """
         key, said = f"{self.prefix}.tksva_q-doctor-{secrets.token_hex(8)}", b"tksva_q"
+        self.abort(key, self.begin(key, Stamp(0, 0, 0)))
         upload = self.begin(key, Stamp(0, 0, 0))
         try:
             self.complete(key, upload, [self.send(key, upload, 1, said)])
             found = self.find(key)
             if found is None or b"".join(self.read(key, found.etag, 0, found.size)) != said:
                 raise StoreRefused(f"{self.url}: записанное не читается")
-        finally:
+        except BaseException:
             self.abort(key, upload)
+            raise
+        finally:
             self.delete(key)
         try:
             next(self.uploads(), None)
@@ -266,7 +271,7 @@ class ObjectStore:
         if code in _GONE:
             return FileNotFoundError(code)
         said = _line(error)
-        if status >= _SERVER_FAULT or code in _TOO_BUSY:
+        if (status >= _SERVER_FAULT and status != _NOT_IMPLEMENTED) or code in _TOO_BUSY:
             return StoreAway(f"{self.url} не принимает запросов: {code} {said}")
         return StoreRefused(f"{self.url}: {_REMEDIES.get(code, 'отказано')} ({code}: {said})")
 
