@@ -3,13 +3,25 @@
 import random
 
 from db import DatabaseAway, one_line, unforeseen
-from errors import Cancelled, Interrupted, LostJob, Postponed, StorageError, UserError, WarehouseError
+from errors import (
+    Cancelled,
+    Interrupted,
+    LostJob,
+    Postponed,
+    StorageError,
+    StoreAway,
+    StoreRefused,
+    UserError,
+    WarehouseError,
+)
 from jobs import Job, Settlement
 
 #: Seconds before the second attempt; every further pause is PAUSE_FACTOR times as long, up to PAUSE_LIMIT.
 PAUSE_SECONDS = 5.0
 PAUSE_FACTOR = 4.0
 PAUSE_LIMIT = 900.0
+#: The longest pause of a job that waits for the store of FILES_URL: its file is ready.
+STORE_PAUSE_LIMIT = 120.0
 #: Rows below which a page is not halved again after an out-of-memory kill.
 SMALLEST_PAGE = 500
 
@@ -47,6 +59,9 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = Settlement("waiting", "given back", reason, refund=True)
         case Postponed():
             end = Settlement("waiting", "given back", reason, delay=error.seconds, refund=True)
+        case StoreAway():
+            delay = min(STORE_PAUSE_LIMIT, pause(job.attempt - job.spent + 1, job.pause_seconds))
+            end = Settlement("waiting", "given back", reason, delay=delay, refund=True)
         case Cancelled():
             end = Settlement("cancelled", "cancelled", reason)
         case UserError():
@@ -55,7 +70,7 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = after_fault(job, "out of memory", max_attempts, chunk_size=smaller(page))
         case RowsChanged() | StorageError():
             end = after_fault(job, reason, max_attempts, restart=True)
-        case WarehouseError():
+        case WarehouseError() | StoreRefused():
             end = after_fault(job, reason, max_attempts)
         case _:
             end = after_fault(job, unforeseen(error), max_attempts)

@@ -76,7 +76,9 @@ class Row:
 
 def embedded_settings() -> Settings:
     """Make this process and its children work on the embedded default, and return the settings they then have."""
-    for key in [key for key in os.environ if key.upper().startswith(("PSQL_", "CLICK_", "DWH_", "BROKER_"))]:
+    for key in [
+        key for key in os.environ if key.upper().startswith(("PSQL_", "CLICK_", "DWH_", "BROKER_", "FILES_URL"))
+    ]:
         del os.environ[key]
     for key, value in PACE.items():
         os.environ.setdefault(key, value)

@@ -21,6 +21,7 @@ from db import Cursor, Database
 from dwh import Column, Extract, open_warehouse
 from errors import QueueError, SettingsError
 from findings import Finding
+from object_store import open_store
 from settings import Settings
 
 #: Seconds by which two clocks may differ: further apart, nobody can read two logs together.
@@ -62,6 +63,7 @@ def examine(env: Path = Path(".env")) -> list[Finding]:
         *_database(settings),
         _guarded("хранилище", lambda: warehouse(settings)),
         *doctor_host.examine(settings),
+        *([_guarded("бакет", lambda: bucket(settings))] if settings.files_url else []),
     ]
     # What servers say may repeat what they were given.
     return [Finding(found.name, found.ok, logs.redact(found.text)) for found in findings]
@@ -229,6 +231,14 @@ def warehouse(settings: Settings) -> Finding:
         return Finding("хранилище", False, "; ".join(missing))
     counts = (f"{table}: столбцов {len(columns)}" for table, columns in found.items())
     return Finding("хранилище", True, "; ".join(counts))
+
+
+def bucket(settings: Settings) -> Finding:
+    """Look whether finished files can be put into the store of FILES_URL, read and deleted there."""
+    store = open_store(settings)
+    tidy = store is None or store.probe()
+    lacking = "; брошенные загрузки не убираются: дайте ключу право s3:ListBucketMultipartUploads"
+    return Finding("бакет", True, f"{settings.files_url}: пишется, читается, удаляется{'' if tidy else lacking}")
 
 
 def _missing_columns(found: dict[str, tuple[Column, ...]]) -> Iterator[str]:

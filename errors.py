@@ -17,6 +17,18 @@ class StorageError(QueueError):
     """A file or folder could not be written (disk full, quota, rights): may pass, tried again."""
 
 
+class StoreError(QueueError):
+    """Root of what the store of FILES_URL may do: what is prepared stays prepared, and only the upload begins again."""
+
+
+class StoreRefused(StoreError):
+    """The store refused (keys, rights, no bucket): may pass, tried again with growing pauses."""
+
+
+class StoreAway(StoreError):
+    """The store does not answer: the job waits for it with growing pauses, and no attempt is spent."""
+
+
 class SettingsError(QueueError):
     """A setting is missing or makes no sense: the process does not start, exit status 2."""
 

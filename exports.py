@@ -15,7 +15,8 @@ from csvfile import CsvDialect, CsvWriter
 from dwh import Column, Extract, Page, Warehouse
 from errors import Cancelled, LostJob, StorageError, UserError
 from jobs import PageRecord, Progress
-from partfile import PartFile, Position, is_published
+from partfile import PartFile, Position
+from publishing import Publisher, publisher
 from storage import check_name, group_id, remove_parts, user_folder
 from tasks import Task
 
@@ -117,7 +118,7 @@ def export(task: Task, extract: Extract) -> None:
     format_ = _Xlsx(warehouse) if name.lower().endswith(".xlsx") else _Csv(warehouse, _dialect(task))
     columns = warehouse.columns(extract.table)
     with user_folder(settings.files_dir, task.job.user_id, group_id(settings.files_group)) as folder:
-        _Export(task, extract, name, folder, format_, columns, warehouse).run()
+        _Export(task, extract, name, folder, format_, columns, warehouse, publisher(task, folder, name)).run()
 
 
 def _dialect(task: Task) -> CsvDialect:
@@ -135,6 +136,7 @@ class _Export:
         format_: Format,
         columns: tuple[Column, ...],
         warehouse: Warehouse,
+        out: Publisher,
     ) -> None:
         self.task = task
         self.extract = extract
@@ -143,24 +145,26 @@ class _Export:
         self.format = format_
         self.columns = columns
         self.warehouse = warehouse
+        self.out = out
         self.group = group_id(task.settings.files_group)
         self.limit = task.job.chunk_size or task.settings.chunk_size
         # What a part file depends on besides its rows: a successor with another delimiter must not go on with it.
         self.fingerprint = zlib.crc32(repr((name, format_.name, columns, extract)).encode())
 
     def run(self) -> None:
+        self.out.take_over()
         left = self._left()
         part = self._part_of(left) if left else None
         complete = left is not None and left.get("complete", False)
-        if complete and left and part is None and is_published(self.folder, self.name, _position(left)):
-            return  # the predecessor died between the file's last step and its row's
         try:
-            if complete and part is not None:
-                part.publish(self.name)
-                return
+            if complete and left and self.out.is_done(part, _position(left)):
+                return  # the predecessor died between the file's last step and its row's
             if part is not None and left is not None:
                 job = self.task.job
                 place = _Place(job.rows, job.total or 0, left["key"], left["page"], left["state"])
+                if complete:
+                    self._publish(part, place)
+                    return
             else:
                 part, place = self._fresh()
             self._write(part, place)
@@ -175,7 +179,7 @@ class _Export:
     def _left(self) -> dict[str, Any] | None:
         """Return the cursor of an earlier attempt, unless the table was swapped or the file would come out other."""
         left = self.task.job.cursor
-        if left and (left["version"], left["fingerprint"]) == (self.task.job.table_version, self.fingerprint):
+        if left and (left.get("version"), left.get("fingerprint")) == (self.task.job.table_version, self.fingerprint):
             return left
         return None
 
@@ -207,7 +211,10 @@ class _Export:
         finally:
             writer.abort()
         self._record(part, place, complete=True)
-        part.publish(self.name)
+        self._publish(part, place)
+
+    def _publish(self, part: PartFile, place: _Place) -> None:
+        self.out.publish(part, lambda more: self._record(part, place, complete=True, more=more))
 
     def _record_first(self, part: PartFile, place: _Place) -> None:
         try:
@@ -230,7 +237,15 @@ class _Export:
             self._record(part, place, PageRecord(place.page, page.rows, part.size - size, seconds))
         return place, page.rows == self.limit
 
-    def _record(self, part: PartFile, place: _Place, page: PageRecord | None = None, *, complete: bool = False) -> None:
+    def _record(
+        self,
+        part: PartFile,
+        place: _Place,
+        page: PageRecord | None = None,
+        *,
+        complete: bool = False,
+        more: dict[str, Any] | None = None,
+    ) -> None:
         position = {
             "attempt": self.task.job.attempt,
             "size": part.size,
@@ -241,7 +256,7 @@ class _Export:
             "version": self.task.job.table_version,
             "fingerprint": self.fingerprint,
             "complete": complete,
-        }
+        } | (more or {})
         self.task.record(Progress(place.rows, place.total, part.size, position, page))
 
 

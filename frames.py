@@ -20,6 +20,7 @@ from errors import UserError
 from exports import file_name
 from jobs import Progress
 from partfile import PartFile
+from publishing import Publisher, publisher
 from storage import group_id, remove_parts, user_folder
 from tasks import Task
 from xlsx import XlsxWriter
@@ -56,28 +57,30 @@ def prepare(task: Task, result: Result) -> None:
         Interrupted: the worker stops; the job begins again later.
     """
     name = file_name(task.job.file_name)
-    with _part(task) as part:
+    with _part(task, name) as (part, out):
         if isinstance(result, openpyxl.Workbook):
-            _write_workbook(task, part, name, result)
+            rows = _write_workbook(task, part, name, result)
         elif isinstance(result, pd.DataFrame):
-            _write_frames(task, part, name, iter([result]), len(result))
+            rows = _write_frames(task, part, name, iter([result]), len(result))
         else:
-            _write_frames(task, part, name, iter(result), None)
-        part.publish(name)
+            rows = _write_frames(task, part, name, iter(result), None)
+        out.publish(part, lambda more: _record(task, part, rows, rows, more))
 
 
 @contextmanager
-def _part(task: Task) -> Iterator[PartFile]:
-    """Give an empty part file of the job's user, which goes where it is not published."""
+def _part(task: Task, name: str) -> Iterator[tuple[PartFile, Publisher]]:
+    """Give an empty part file of the job's user, which goes where it is not published, and where it is to go."""
     job, settings = task.job, task.settings
     if job.user_id is None:
         raise UserError("user_id: не указан, чей это файл")
     group = group_id(settings.files_group)
     with user_folder(settings.files_dir, job.user_id, group) as folder:
+        out = publisher(task, folder, name)
+        out.take_over()
         remove_parts(settings.files_dir, job.user_id, job.id, job.attempt)
         part = PartFile.create(folder, job.id, job.attempt, group)
         try:
-            yield part
+            yield part, out
         except BaseException:
             part.remove()
             raise
@@ -85,7 +88,7 @@ def _part(task: Task) -> Iterator[PartFile]:
             part.close()
 
 
-def _write_workbook(task: Task, part: PartFile, name: str, workbook: openpyxl.Workbook) -> None:
+def _write_workbook(task: Task, part: PartFile, name: str, workbook: openpyxl.Workbook) -> int:
     if not name.lower().endswith(".xlsx"):
         raise UserError("file_to_download: эта форма готовит книгу, расширение должно быть .xlsx")
     content = io.BytesIO()
@@ -93,9 +96,10 @@ def _write_workbook(task: Task, part: PartFile, name: str, workbook: openpyxl.Wo
     part.write(content.getbuffer())
     rows = sum(max(0, sheet.max_row - 1) for sheet in workbook.worksheets)
     _record(task, part, rows, rows)
+    return rows
 
 
-def _write_frames(task: Task, part: PartFile, name: str, frames: Iterator[pd.DataFrame], total: int | None) -> None:
+def _write_frames(task: Task, part: PartFile, name: str, frames: Iterator[pd.DataFrame], total: int | None) -> int:
     first = next(frames, None)
     if first is None:
         raise ValueError("the form handed over no frame: at least one, empty, is needed for the header")
@@ -117,6 +121,7 @@ def _write_frames(task: Task, part: PartFile, name: str, frames: Iterator[pd.Dat
         writer.finish()
     finally:
         writer.abort()
+    return rows
 
 
 def _writer(
@@ -151,6 +156,6 @@ def _kind(column: pd.Series[Any]) -> Kind:
     return _KINDS.get(pd.api.types.infer_dtype(column, skipna=True), "text")
 
 
-def _record(task: Task, part: PartFile, rows: int, total: int) -> None:
+def _record(task: Task, part: PartFile, rows: int, total: int, more: dict[str, Any] | None = None) -> None:
     """Show the progress; there is no place from which another attempt could go on."""
-    task.record(Progress(rows, total, part.size, {}))
+    task.record(Progress(rows, total, part.size, more or {}))

@@ -227,6 +227,15 @@ def live(cursor: Cursor) -> list[int]:
     return [int(row[0]) for row in cursor.fetchall()]
 
 
+def uploads(cursor: Cursor) -> set[str]:
+    """Return the ids of the uploads that jobs are about to complete, see `publishing`."""
+    cursor.execute(
+        "SELECT cursor ->> 'upload' FROM tksva_q.job"
+        " WHERE state IN ('waiting', 'running') AND cursor ->> 'upload' IS NOT NULL"
+    )
+    return {str(row[0]) for row in cursor.fetchall()}
+
+
 def progress(cursor: Cursor, fence: Fence, made: Progress) -> None:
     """Record what is in the part file and where the next page begins, and show it in `post`.
 
@@ -257,6 +266,17 @@ def progress(cursor: Cursor, fence: Fence, made: Progress) -> None:
         raise LostJob("the job is no longer this worker's")
     if not shown:
         raise Cancelled("строка скрыта пользователем или удалена")
+
+
+def is_owned(cursor: Cursor, fence: Fence) -> bool:
+    """Tell whether a job is still this attempt's, and the worker's lease good."""
+    cursor.execute(
+        "SELECT FROM tksva_q.job JOIN tksva_q.worker ON worker.id = job.worker"
+        " WHERE job.id = %s AND attempt = %s AND worker.id = %s AND state = 'running'"
+        "   AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp()",
+        (fence.job_id, fence.attempt, fence.worker),
+    )
+    return cursor.rowcount > 0
 
 
 def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement) -> None:

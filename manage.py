@@ -30,6 +30,7 @@ import workloads
 from db import Database
 from errors import QueueError, SettingsError
 from jobs import State
+from object_store import open_store
 from settings import Settings
 
 #: Seconds between two looks of `status --watch`.
@@ -199,15 +200,19 @@ def _why_not(database: Database, job: int, nothing: str) -> str:
 def purge(as_json: AsJson = False) -> None:
     """Удалить сейчас файлы, у которых вышел срок или которые уже скачаны."""
     settings = settings_module.load()
+    store = open_store(settings)
     purged: list[retention.Purged] = []
     with _database(settings) as database:
-        while found := retention.purge(database, settings):
+        while found := retention.purge(database, settings, store):
             purged += found
+            if store and any(file.fault for file in found):
+                break  # their rows stay: they would be found again for ever
     if as_json:
         listing.print_json(purged)
         return
     for file in purged:
-        print(f"{settings.files_dir / str(file.user_id) / file.name}: {file.size if file.size is not None else '—'}")
+        place = store.address(file.user_id, file.name) if store else settings.files_dir / str(file.user_id) / file.name
+        print(f"{place}: {file.fault or (file.size if file.size is not None else '—')}")
     print(f"удалено файлов: {sum(file.size is not None for file in purged)}")
 
 

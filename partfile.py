@@ -12,10 +12,10 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from errors import LostJob
+from errors import LostJob, StorageError
 from storage import attempts_with_parts, faults, part_name
 
 try:
@@ -142,6 +142,23 @@ class PartFile:
                 os.posix_fadvise(self.descriptor, self._sent, self.size - self._sent, os.POSIX_FADV_DONTNEED)
             self._sent = self.size
         return length
+
+    def pieces(self, length: int) -> Iterator[bytes]:
+        """Return what was written in pieces of `length` bytes, the last one shorter; one empty piece of an empty file.
+
+        Raises:
+            StorageError: the disk gives other bytes than it was given.
+        """
+        place, crc = 0, 0
+        while True:
+            with faults(self.name):
+                piece = os.pread(self.descriptor, min(length, self.size - place), place)
+            place, crc = place + len(piece), crc32(piece, crc)
+            if (not piece and place < self.size) or (place == self.size and crc != self.crc):
+                raise StorageError(f"{self.name}: the disk gives other bytes than it was given")
+            yield piece
+            if place == self.size:
+                return
 
     def publish(self, name: str) -> None:
         """Make the complete file durable and give it its final name, in one step that cannot be half done.

@@ -1,11 +1,13 @@
 """Files that nobody needs any more: downloaded, hidden by their user, or older than they are kept."""
 
+import contextlib
 from dataclasses import dataclass
 
 import statuses
 import storage
 from db import Cursor, Database
-from errors import StorageError
+from errors import StorageError, StoreAway, StoreRefused, UserError
+from object_store import ObjectStore
 from prepared import Prepared
 from settings import Settings
 
@@ -45,7 +47,7 @@ SELECT EXISTS (SELECT FROM post WHERE user_id = %(user)s AND file_to_download = 
   OR EXISTS (SELECT FROM tksva_q.job WHERE user_id = %(user)s AND file_name = %(name)s
     AND post_id IS NULL AND purged_at IS NULL AND state IN ('waiting', 'running', 'done'))
 """
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(user)s))"
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(user)s))"
 
 # The web UI leaves no time of the click: the grace begins when the queue first sees it, and with every new file anew.
 _SEE = Prepared(
@@ -92,28 +94,54 @@ def unwanted(cursor: Cursor) -> list[int]:
     return [int(row[0]) for row in cursor.fetchall()]
 
 
-def purge(database: Database, settings: Settings) -> list[Purged]:
+def purge(database: Database, settings: Settings, store: ObjectStore | None = None) -> list[Purged]:
     """Delete the files that were clicked long enough ago or have expired, and say so in their rows.
 
     The file goes inside the transaction that changes its row: after a crash in between, the row is found again,
     and a file that is gone already is no error.
+
+    Args:
+        database: the job table's.
+        settings: of this installation.
+        store: that of FILES_URL, from whoever has the time to wait for it. Without it nothing of an installation that
+            has one is purged: the loop must not stand still for a store.
+
+    Raises:
+        StoreAway: the store does not answer; the row stays as it is, and is found again.
     """
+    if settings.files_url and store is None:
+        return []
     keep = settings.how_many_hours_to_store * 3600
     with database.statement() as cursor:
         _SEE.run(cursor)
     with database.statement() as cursor:
         _DOOMED.run(cursor, {"keep": keep, "grace": settings.download_grace_seconds})
         doomed = cursor.fetchall()
-    return [purged for row in doomed if (purged := _purge(database, settings, row))]
+    purged: list[Purged] = []
+    for row in doomed:
+        try:
+            one = _purge(database, settings, store, row)
+        except StoreAway:
+            if not purged:
+                raise
+            break  # the next call finds out; what is gone already is told
+        except StoreRefused as error:  # of this file: the row stays, others may go
+            one = Purged(row[0], row[1], row[2] or 0, row[3] or "", None, str(error))
+        if one is not None:
+            purged.append(one)
+    return purged
 
 
 def _purge(
-    database: Database, settings: Settings, row: tuple[int | None, int | None, int | None, str | None, bool]
+    database: Database,
+    settings: Settings,
+    store: ObjectStore | None,
+    row: tuple[int | None, int | None, int | None, str | None, bool],
 ) -> Purged | None:
     post_id, job_id, user_id, name, ours = row
     file = {"user": user_id, "name": name}
     with database.transaction() as cursor:
-        cursor.execute(_ONE_AT_A_TIME, file)
+        cursor.execute(ONE_AT_A_TIME, file)
         if not _mark(cursor, post_id, job_id):
             return None  # another daemon was quicker
         size, fault = None, None
@@ -121,10 +149,19 @@ def _purge(
             cursor.execute(_LIVING, file)
             if cursor.fetchone() == (False,):
                 try:
-                    size = storage.purge(settings.files_dir, user_id, name)
+                    size = _delete(settings, store, user_id, name)
                 except StorageError as error:  # the row goes all the same: the next look must not find it again
                     fault = str(error)
     return Purged(post_id, job_id, user_id or 0, name or "", size, fault)
+
+
+def _delete(settings: Settings, store: ObjectStore | None, user_id: int, name: str) -> int | None:
+    stored = None
+    if store is not None:
+        with contextlib.suppress(UserError):  # under such a name no file was ever made
+            stored = store.delete(store.key(user_id, storage.check_name(name)))
+    here = storage.purge(settings.files_dir, user_id, name)  # also beside a store: it may be new, and the file old
+    return here if stored is None else stored
 
 
 def _mark(cursor: Cursor, post_id: int | None, job_id: int | None) -> bool:

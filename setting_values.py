@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ _SWITCH = {word: True for word in "1 true yes on да вкл".split()} | {
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BROKERS = ("amqp", "amqps", "redis", "rediss", "nats")
 MAX_PORT = 65535
+#: Bytes that keys may begin with: a user's number and the longest name of a file follow, and 1024 are the limit.
+LONGEST_PREFIX = 700
 YEAR = 366 * 86400.0
 
 
@@ -145,6 +148,27 @@ def url(*schemes: str) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def bucket(value: Any) -> Any:
+    """Read an URL of a bucket in a store, `s3://bucket` or `s3://bucket/prefix`, without a slash at its end."""
+    if not isinstance(value, str):
+        return value
+    value = url("s3")(value).rstrip("/")
+    name, *folders = value.removeprefix("s3:").removeprefix("//").split("/")
+    if "@" in name or ":" in name:  # not shown: it may be a password
+        raise ValueError("ключи пишутся в AWS_ACCESS_KEY_ID и AWS_SECRET_ACCESS_KEY, узел — в AWS_ENDPOINT_URL")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", name):
+        raise ValueError(f"{_shown(name)} — не имя бакета" if name else "нет имени бакета")
+    prefix = "/".join(folders)
+    if len(prefix.encode()) > LONGEST_PREFIX or not all(
+        folder.strip(".") and not re.search(r"[\x00-\x1f\x7f\\?#]", folder) for folder in folders
+    ):
+        raise ValueError(f"{_shown(prefix)} — не начало ключей: имена через «/», вместе до {LONGEST_PREFIX} байт")
+    missing = [module for module in ("fsspec", "s3fs") if find_spec(module) is None]
+    if missing:
+        raise ValueError(f"не установлен {missing[0]}: pip install -r requirements-s3.txt")
+    return value
 
 
 def module_names(value: Any) -> Any:

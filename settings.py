@@ -17,6 +17,7 @@ from setting_values import (
     Switch,
     Text,
     address,
+    bucket,
     delimiter,
     duration,
     folder,
@@ -76,6 +77,15 @@ class Settings(Part):
     files_dir: Folder = Field(default_factory=lambda data: data["var_dir"] / "files", examples=["/srv/tksva/files"])
     files_group: Annotated[str | None, BeforeValidator(group_name)] = Field(default=None, examples=["www-data"])
 
+    #: Where finished files go instead: a bucket, and what its keys begin with; None: they stay in FILES_DIR.
+    files_url: Annotated[str | None, BeforeValidator(bucket)] = Field(default=None, examples=["s3://tksva/files"])
+    # By the names that every client of S3 knows; what is not set is looked for where those look, too.
+    aws_access_key_id: SecretStr | None = Field(default=None, examples=["…"])
+    aws_secret_access_key: SecretStr | None = Field(default=None, examples=["…"])
+    aws_session_token: SecretStr | None = Field(default=None, examples=["…"])
+    aws_endpoint_url: Text | None = Field(default=None, examples=["https://storage.yandexcloud.net"])
+    aws_default_region: Text | None = Field(default=None, examples=["ru-central1"])
+
     #: Seconds.
     poll_seconds: Annotated[float, BeforeValidator(duration(0.01, 3600))] = Field(default=1.0, examples=["1"])
     workers: Annotated[int, BeforeValidator(whole(1, 1000))] = Field(default=1, examples=["1"])
@@ -134,6 +144,19 @@ class Settings(Part):
         missing = [name for name in needed if not getattr(self, name)]
         if given and missing:
             raise ValueError(line(Settings, missing[0], f"не задан, хотя задан {given[0].upper()}"))
+        return self
+
+    @model_validator(mode="after")
+    def _whole_store(self) -> "Settings":
+        """Refuse half a key; without FILES_URL these are somebody else's and may be what they are."""
+        if not self.files_url:
+            return self
+        if not (self.aws_endpoint_url or "https://").startswith(("http://", "https://")):
+            raise ValueError(line(Settings, "aws_endpoint_url", "не URL: нет http:// или https:// в начале"))
+        both = ("aws_access_key_id", "aws_secret_access_key")
+        for name, other in (both, both[::-1]):
+            if getattr(self, other) and not getattr(self, name):
+                raise ValueError(line(Settings, name, f"не задан, хотя задан {other.upper()}"))
         return self
 
     @property

@@ -5,6 +5,7 @@ import random
 import time
 
 import db
+import janitor
 import jobs
 import leases
 import storage
@@ -63,4 +64,5 @@ def prepare_when_possible(settings: Settings) -> str:
                 waiting = True
             time.sleep(random.uniform(0.5, 1.5))  # noqa: S311 -- jitter, not a secret
         else:
+            janitor.start(settings, conninfo)
             return conninfo

@@ -22,6 +22,12 @@ _UNFINISHED_MODE = 0o700
 #: Longest name, in bytes, that file systems of today take.
 LONGEST_NAME = 255
 
+#: What a file is to a browser, by its extension.
+CONTENT_TYPES = {
+    ".csv": "text/csv; charset=utf-8",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
 _PART = re.compile(r"\.tksva_q-(\d+)-(\d+)\.part", re.ASCII)
 
 

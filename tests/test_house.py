@@ -92,8 +92,8 @@ IMPORT_SECONDS = 0.6
 BUSY = 5
 
 HEAVY = frozenset(
-    "alembic clickhouse_driver fastapi httpx jinja2 numpy openpyxl pandas prometheus_client rich sqlalchemy starlette"
-    " typer uvicorn web".split()
+    "aiobotocore alembic botocore clickhouse_driver fastapi fsspec httpx jinja2 numpy openpyxl pandas prometheus_client"
+    " rich s3fs sqlalchemy starlette typer uvicorn web".split()
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+import setting_values
 from errors import SettingsError
 from settings import Settings, load
 
@@ -237,6 +238,17 @@ def test_urls_of_the_warehouse_and_the_broker_are_secrets(env):
         "BROKER_URL=http://localhost",
         "DWH_URL=warehouse",
         "FILES_GROUP=no-such-group-here",
+        "FILES_URL=tksva/files",
+        "FILES_URL=gs://tksva/files",
+        "FILES_URL=S3://tksva/files",
+        "FILES_URL=s3://",
+        "FILES_URL=s3:///files",
+        "FILES_URL=s3://бакет",
+        "FILES_URL=s3://key:hunter2@tksva/files",
+        "FILES_URL=s3://tksva/a//b",
+        "FILES_URL=s3://tksva/../b",
+        "FILES_URL=s3://tksva/a?b",
+        f"FILES_URL=s3://tksva/{'ю' * 351}",
     ],
 )
 def test_a_value_that_makes_no_sense_is_one_line_with_key_problem_and_example(env, line):
@@ -263,6 +275,9 @@ def test_the_example_of_every_key_is_a_value_that_works(env):
         "API_TOKEN=hunter2\nWORKERS=x",
         "CLICK_PWD=hunter2\nCLICK_HOST=u:hunter2@h",
         "PSQL_PWD=hunter2",
+        "FILES_URL=s3://key:hunter2@bucket",
+        "FILES_URL=s3://hunter2@bucket",
+        "FILES_URL=s3://bucket\nAWS_SECRET_ACCESS_KEY=hunter2",
     ],
 )
 def test_no_error_shows_a_secret(env, line):
@@ -271,6 +286,27 @@ def test_no_error_shows_a_secret(env, line):
     shown = [caught.value, caught.value.__cause__]
     assert caught.value.__suppress_context__
     assert "hunter2" not in "".join(map(repr, shown))
+
+
+@pytest.mark.parametrize("text", ["s3://tksva", "s3://tksva/", "s3://tk.s-va_2/отчёты (1)/files/"])
+def test_a_bucket_may_have_a_prefix_and_no_slash_at_its_end(env, text):
+    assert env(f"FILES_URL={text}").files_url == text.rstrip("/")
+
+
+def test_a_bucket_needs_what_reaches_it(env, monkeypatch):
+    monkeypatch.setattr(setting_values, "find_spec", lambda module: None if module == "s3fs" else module)
+    assert "не установлен s3fs: pip install -r requirements-s3.txt; пример:" in message(env, "FILES_URL=s3://tksva")
+    assert env("FILES_URL=").files_url is None
+
+
+def test_half_a_key_stops_the_start_and_names_the_other_half(env):
+    assert message(env, "FILES_URL=s3://tksva\nAWS_ACCESS_KEY_ID=k").startswith("AWS_SECRET_ACCESS_KEY: не задан")
+    assert message(env, "FILES_URL=s3://tksva\nAWS_SECRET_ACCESS_KEY=s").startswith("AWS_ACCESS_KEY_ID: не задан")
+    assert message(env, "FILES_URL=s3://tksva\nAWS_ENDPOINT_URL=minio:9000").startswith("AWS_ENDPOINT_URL: не URL")
+
+
+def test_keys_of_another_program_are_its_own_where_there_is_no_bucket(env):
+    assert env("AWS_ACCESS_KEY_ID=k\nAWS_ENDPOINT_URL=minio:9000").files_url is None
 
 
 def test_a_value_of_two_lines_is_still_one_line_of_error(env):

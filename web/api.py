@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 import control
@@ -116,7 +117,7 @@ async def retry_job(context: Authorized, job_id: JobId) -> models.Answer:
 )
 async def file(context: Authorized, job_id: JobId, request: Request) -> Response:
     """The finished file; takes `Range` and `If-Range`."""
-    return await send_file(context, job_id)
+    return await send_file(context, job_id, request)
 
 
 # --- what the page does, too ------------------------------------------------------------------------------------------
@@ -180,9 +181,10 @@ async def retry_all(context: Context) -> list[int]:
     return queued
 
 
-async def send_file(context: Context, job_id: int) -> Response:
+async def send_file(context: Context, job_id: int, request: Request) -> Response:
     """Return the answer with the file of a job; raise Refused where there is none."""
-    return download(context.settings, (await detail(context, job_id)).job)()
+    opened = download(context.settings, (await detail(context, job_id)).job, request)
+    return await run_in_threadpool(opened) if context.settings.files_url else opened()
 
 
 #: States in the words of a user.

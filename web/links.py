@@ -3,7 +3,7 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from settings import Settings
 from web import api
@@ -25,6 +25,7 @@ def link(settings: Settings, guard: Guard, job_id: int) -> str:
 async def signed_file(
     context: Open,
     job_id: api.JobId,
+    request: Request,
     until: Annotated[int, Query(ge=0, le=10**12)],
     signature: Annotated[str, Query(max_length=100)],
 ) -> Response:
@@ -33,4 +34,4 @@ async def signed_file(
         raise Refused(403, "ссылка неверна")
     if time.time() > until:
         raise Refused(410, "ссылка больше не действует")
-    return await api.send_file(context, job_id)
+    return await api.send_file(context, job_id, request)
