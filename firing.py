@@ -6,11 +6,12 @@ comes second finds them decided. What is decided is never decided again, so that
 schedule wait, not repeat itself.
 """
 
+import heapq
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 
 import jobs
 import processings
@@ -49,15 +50,16 @@ class Clock:
         self.schedules = {schedule.name: schedule for schedule in schedules}
         self._next: dict[str, float] = {}  # name -> Unix seconds of its next slot
         self._decided = dict.fromkeys(self.schedules, 0)  # slots since its history was last cut
+        self._begins: list[float] = []  # Unix seconds at which jobs may begin that were queued with a jitter: a heap
         self._registered = False
         self.due = 0.0 if self.schedules else float("inf")  # Unix seconds
 
     def seconds(self) -> float:
-        """Return the seconds until something is due."""
-        return self.due - time.time()
+        """Return the seconds until something is due, be it a slot or a job that waits for its jitter to pass."""
+        return min(self.due, self._begins[0] if self._begins else self.due) - time.time()
 
     def tick(self, database: Database, now: float | None = None) -> int:
-        """Decide what is due and return the number of jobs queued; no statement where nothing is.
+        """Decide what is due and return the number of jobs that may begin; no statement where nothing is.
 
         Args:
             database: the loop's own.
@@ -67,8 +69,9 @@ class Clock:
             DatabaseAway: nothing was decided, or nobody knows; it is due still.
         """
         now = time.time() if now is None else now
+        begun = self._begun(now)
         if now < self.due:
-            return 0
+            return begun
         moment = datetime.fromtimestamp(now, UTC)
         if not self._registered:
             with database.transaction() as cursor:
@@ -76,7 +79,7 @@ class Clock:
             self._registered = True
         due = sorted(name for name, at in self._next.items() if at <= now)
         after: dict[str, float] = {}
-        fired = 0
+        made: list[Slot] = []
         if due:
             with database.transaction() as cursor:
                 for name, enabled, definition, considered in _lock(cursor, due):
@@ -86,7 +89,7 @@ class Clock:
                         continue
                     on = schedule.enabled if enabled is None else enabled
                     decided, last = decide(cursor, schedule, on, considered, moment)
-                    fired += sum(slot.fate == "fired" for slot in decided)
+                    made += decided
                     after[name] = next_slot(schedule, last).timestamp()
                     self._decided[name] += len(decided)
                     if self._decided[name] >= PRUNE_EVERY:
@@ -97,7 +100,18 @@ class Clock:
             (at if at > now or name in after else now + RETRY_SECONDS for name, at in self._next.items()),
             default=float("inf"),
         )
-        return fired
+        for slot in made:
+            if slot.run_at:
+                heapq.heappush(self._begins, slot.run_at.timestamp())
+        return begun + self._begun(now)
+
+    def _begun(self, now: float) -> int:
+        """Forget the jobs whose jitter has passed, and return how many; another daemon's poll finds them as well."""
+        count = 0
+        while self._begins and self._begins[0] <= now:
+            heapq.heappop(self._begins)
+            count += 1
+        return count
 
     def _register(self, cursor: Cursor, now: datetime) -> None:
         """Say what is defined: a schedule seen for the first time, or defined anew, begins now."""
@@ -138,21 +152,29 @@ def decide(
     if not enabled:
         _write(cursor, schedule, [], max(considered, now))
         return [], max(considered, now)
-    forgotten = now - timedelta(seconds=max(schedule.look_back, LATE_SECONDS))
-    found = list(islice(slots(schedule, max(considered, forgotten)), BATCH + 1))
-    due = [slot for slot in found[:BATCH] if slot <= now]
+    begin = _looks_back_to(schedule, considered, now)
+    found = list(islice(takewhile(lambda slot: slot <= now, slots(schedule, begin)), BATCH + 1))
+    due = found[:BATCH]
     punctual = now - timedelta(seconds=LATE_SECONDS)
-    last_late = max((slot for slot in found if slot < punctual), default=punctual)
+    newest = found[-1] if found else now  # a punctual one makes up for all before it
     decided = [
         _fire(cursor, schedule, slot)
-        if slot >= punctual or schedule.missed == "all" or (schedule.missed == "once" and slot == last_late)
+        if slot >= punctual or schedule.missed == "all" or (schedule.missed == "once" and slot == newest)
         else Slot(slot, "missed")
         for slot in due
     ]
     last = due[-1] if due else max(considered, now)
-    if decided:
+    if decided or begin > considered:  # what is forgotten is decided, too
         _write(cursor, schedule, decided, last)
     return decided, last
+
+
+def _looks_back_to(schedule: Schedule, considered: datetime, now: datetime) -> datetime:
+    """Return after which moment slots are still looked at; `once` goes back to the last one, however old."""
+    span = timedelta(seconds=max(schedule.look_back, LATE_SECONDS))
+    while schedule.missed == "once" and considered < now - span and next_slot(schedule, now - span) > now:
+        span *= 2
+    return max(considered, now - span)
 
 
 def _fire(cursor: Cursor, schedule: Schedule, planned: datetime) -> Slot:
