@@ -6,11 +6,12 @@ comes second finds them decided. What is decided is never decided again, so that
 schedule wait, not repeat itself.
 """
 
+import heapq
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 
 import jobs
 import processings
@@ -38,6 +39,15 @@ class Slot:
     run_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What was decided of a schedule in one go."""
+
+    schedule: Schedule
+    slots: list[Slot]
+    last: datetime  # all slots up to here are decided
+
+
 class Clock:
     """The schedules of one daemon, each with its next slot.
 
@@ -49,15 +59,16 @@ class Clock:
         self.schedules = {schedule.name: schedule for schedule in schedules}
         self._next: dict[str, float] = {}  # name -> Unix seconds of its next slot
         self._decided = dict.fromkeys(self.schedules, 0)  # slots since its history was last cut
+        self._begins: list[float] = []  # Unix seconds at which jobs may begin that were queued with a jitter: a heap
         self._registered = False
         self.due = 0.0 if self.schedules else float("inf")  # Unix seconds
 
     def seconds(self) -> float:
-        """Return the seconds until something is due."""
-        return self.due - time.time()
+        """Return the seconds until something is due, be it a slot or a job that waits for its jitter to pass."""
+        return min(self.due, self._begins[0] if self._begins else self.due) - time.time()
 
     def tick(self, database: Database, now: float | None = None) -> int:
-        """Decide what is due and return the number of jobs queued; no statement where nothing is.
+        """Decide what is due and return the number of jobs that may begin; no statement where nothing is.
 
         Args:
             database: the loop's own.
@@ -67,8 +78,9 @@ class Clock:
             DatabaseAway: nothing was decided, or nobody knows; it is due still.
         """
         now = time.time() if now is None else now
+        begun = self._begun(now)
         if now < self.due:
-            return 0
+            return begun
         moment = datetime.fromtimestamp(now, UTC)
         if not self._registered:
             with database.transaction() as cursor:
@@ -76,28 +88,46 @@ class Clock:
             self._registered = True
         due = sorted(name for name, at in self._next.items() if at <= now)
         after: dict[str, float] = {}
-        fired = 0
+        made: list[Decision] = []
         if due:
             with database.transaction() as cursor:
-                for name, enabled, definition, considered in _lock(cursor, due):
+                locked = _lock(cursor, due)
+                live = _live(cursor, [name for name, *_ in locked])
+                for name, enabled, definition, considered in locked:
                     schedule = self.schedules[name]
                     if definition != schedule.definition:  # another daemon knows a newer one
                         after[name] = next_slot(schedule, moment).timestamp()
                         continue
                     on = schedule.enabled if enabled is None else enabled
-                    decided, last = decide(cursor, schedule, on, considered, moment)
-                    fired += sum(slot.fate == "fired" for slot in decided)
-                    after[name] = next_slot(schedule, last).timestamp()
-                    self._decided[name] += len(decided)
-                    if self._decided[name] >= PRUNE_EVERY:
-                        self._decided[name] = 0
-                        _prune(cursor, name)
+                    made.append(decide(cursor, schedule, live[name], on, considered, moment))
+                    after[name] = next_slot(schedule, made[-1].last).timestamp()
+                _write(cursor, made)
+                for decision in made:
+                    self._prune(cursor, decision)
         self._next |= after
         self.due = min(
             (at if at > now or name in after else now + RETRY_SECONDS for name, at in self._next.items()),
             default=float("inf"),
         )
-        return fired
+        for slot in (slot for decision in made for slot in decision.slots if slot.run_at):
+            heapq.heappush(self._begins, slot.run_at.timestamp())
+        return begun + self._begun(now)
+
+    def _begun(self, now: float) -> int:
+        """Forget the jobs whose jitter has passed, and return how many; another daemon's poll finds them as well."""
+        count = 0
+        while self._begins and self._begins[0] <= now:
+            heapq.heappop(self._begins)
+            count += 1
+        return count
+
+    def _prune(self, cursor: Cursor, decision: "Decision") -> None:
+        """Cut a schedule's history now and then."""
+        name = decision.schedule.name
+        self._decided[name] += len(decision.slots)
+        if self._decided[name] >= PRUNE_EVERY:
+            self._decided[name] = 0
+            _prune(cursor, name)
 
     def _register(self, cursor: Cursor, now: datetime) -> None:
         """Say what is defined: a schedule seen for the first time, or defined anew, begins now."""
@@ -123,54 +153,65 @@ def _lock(cursor: Cursor, names: list[str]) -> list[tuple[str, bool | None, str,
     return cursor.fetchall()
 
 
-def decide(
-    cursor: Cursor, schedule: Schedule, enabled: bool, considered: datetime, now: datetime
-) -> tuple[list[Slot], datetime]:
-    """Decide the slots after `considered`, up to `now`; return them, and up to when all are decided.
+def decide(  # noqa: PLR0913, PLR0917 -- what a schedule is, and where it stands
+    cursor: Cursor, schedule: Schedule, live: list[int], enabled: bool, considered: datetime, now: datetime
+) -> Decision:
+    """Decide the slots after `considered`, up to `now`, and queue their jobs; the decision is yet to be written.
 
     Args:
         cursor: in a transaction that holds the schedule's row.
         schedule: as it is defined.
+        live: ids of its jobs that have not ended; the new ones are added.
         enabled: whether it is switched on.
         considered: all slots up to here are decided.
         now: slots after it are not due.
     """
     if not enabled:
-        _write(cursor, schedule, [], max(considered, now))
-        return [], max(considered, now)
-    forgotten = now - timedelta(seconds=max(schedule.look_back, LATE_SECONDS))
-    found = list(islice(slots(schedule, max(considered, forgotten)), BATCH + 1))
-    due = [slot for slot in found[:BATCH] if slot <= now]
+        return Decision(schedule, [], max(considered, now))
+    begin = _looks_back_to(schedule, considered, now)
+    found = list(islice(takewhile(lambda slot: slot <= now, slots(schedule, begin)), BATCH + 1))
+    due = found[:BATCH]
     punctual = now - timedelta(seconds=LATE_SECONDS)
-    last_late = max((slot for slot in found if slot < punctual), default=punctual)
+    newest = found[-1] if found else now  # a punctual one makes up for all before it
     decided = [
-        _fire(cursor, schedule, slot)
-        if slot >= punctual or schedule.missed == "all" or (schedule.missed == "once" and slot == last_late)
+        _fire(cursor, schedule, live, slot)
+        if slot >= punctual or schedule.missed == "all" or (schedule.missed == "once" and slot == newest)
         else Slot(slot, "missed")
         for slot in due
     ]
-    last = due[-1] if due else max(considered, now)
-    if decided:
-        _write(cursor, schedule, decided, last)
-    return decided, last
+    # What is forgotten is decided, too: nobody looks further back when the clock is set back.
+    return Decision(schedule, decided, due[-1] if due else max(considered, now))
 
 
-def _fire(cursor: Cursor, schedule: Schedule, planned: datetime) -> Slot:
+def _looks_back_to(schedule: Schedule, considered: datetime, now: datetime) -> datetime:
+    """Return after which moment slots are still looked at; `once` goes back to the last one, however old."""
+    span = timedelta(seconds=max(schedule.look_back, LATE_SECONDS))
+    while schedule.missed == "once" and considered < now - span and next_slot(schedule, now - span) > now:
+        span *= 2
+    return max(considered, now - span)
+
+
+def _fire(cursor: Cursor, schedule: Schedule, live: list[int], planned: datetime) -> Slot:
     begins = starts_at(schedule, planned)
-    job_id = queue_job(cursor, schedule, planned, begins)
+    job_id = _queue(cursor, schedule, live, planned, begins)
     return Slot(planned, "fired" if job_id else "overlap", job_id, begins if job_id else None)
 
 
-def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begins: datetime | None) -> int | None:
-    """Queue a job of a schedule; None where its earlier one has not ended and this one is not to wait.
+def queue_by_hand(cursor: Cursor, schedule: Schedule) -> int | None:
+    """Queue a job of a schedule now; None where its earlier one has not ended and this one is not to wait.
 
     Args:
         cursor: in a transaction that holds the schedule's row.
         schedule: as it is defined.
-        planned: the slot; None where somebody starts it by hand.
-        begins: when it may begin; None for now.
     """
-    live = _live(cursor, schedule.name)
+    job_id = _queue(cursor, schedule, _live(cursor, [schedule.name])[schedule.name], None, None)
+    jobs.wake(cursor)
+    return job_id
+
+
+def _queue(
+    cursor: Cursor, schedule: Schedule, live: list[int], planned: datetime | None, begins: datetime | None
+) -> int | None:
     if live and schedule.overlap == "skip":
         return None
     if live and schedule.overlap == "replace":
@@ -181,9 +222,9 @@ def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begi
             " WHERE job.id = ANY(%s) AND slot.schedule = job.schedule AND slot.planned_at = job.planned_at",
             (live,),
         )
-        live = _live(cursor, schedule.name)
+        live[:] = _live(cursor, [schedule.name])[schedule.name]
     told = planned or datetime.now(UTC)
-    return jobs.submit(
+    job_id = jobs.submit(
         cursor,
         schedule.processing,
         schedule.params | {"planned_at": told.isoformat()},
@@ -195,30 +236,42 @@ def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begi
         pause_seconds=schedule.pause_seconds,
         plan=jobs.Plan(schedule.name, planned, held=bool(live)),
     )
+    live.append(job_id)
+    return job_id
 
 
-def _live(cursor: Cursor, name: str) -> list[int]:
-    """Return the schedule's jobs that have not ended; none of them ends before this transaction does."""
+def _live(cursor: Cursor, names: list[str]) -> dict[str, list[int]]:
+    """Return the jobs of schedules that have not ended; none of them ends before this transaction does."""
     cursor.execute(
-        "SELECT id FROM tksva_q.job WHERE schedule = %s AND state IN ('waiting', 'running') ORDER BY id FOR UPDATE",
-        (name,),
+        "SELECT schedule, id FROM tksva_q.job WHERE schedule = ANY(%s) AND state IN ('waiting', 'running')"
+        " ORDER BY id FOR UPDATE",
+        (names,),
     )
-    return [int(row[0]) for row in cursor.fetchall()]
+    live: dict[str, list[int]] = {name: [] for name in names}
+    for name, job_id in cursor.fetchall():
+        live[name].append(job_id)
+    return live
 
 
-def _write(cursor: Cursor, schedule: Schedule, decided: list[Slot], last: datetime) -> None:
+def _write(cursor: Cursor, made: list[Decision]) -> None:
+    decided = [(decision.schedule.name, slot) for decision in made for slot in decision.slots]
     cursor.execute(
-        "WITH seen AS (UPDATE tksva_q.schedule SET considered_at = greatest(considered_at, %s) WHERE name = %s)"
+        "WITH seen AS (UPDATE tksva_q.schedule SET considered_at = greatest(considered_at, last)"
+        "   FROM unnest(%s::text[], %s::timestamptz[]) AS one (schedule, last) WHERE name = one.schedule)"
         " INSERT INTO tksva_q.slot (schedule, planned_at, fate, job_id, run_at)"
-        " SELECT %s, * FROM unnest(%s::timestamptz[], %s::text[], %s::bigint[], %s::timestamptz[])",
+        " SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::timestamptz[])",
         (
-            *(last, schedule.name, schedule.name),
-            [slot.planned_at for slot in decided],
-            [slot.fate for slot in decided],
-            [slot.job_id for slot in decided],
-            [slot.run_at for slot in decided],
+            [decision.schedule.name for decision in made],
+            [decision.last for decision in made],
+            [name for name, _ in decided],
+            [slot.planned_at for _, slot in decided],
+            [slot.fate for _, slot in decided],
+            [slot.job_id for _, slot in decided],
+            [slot.run_at for _, slot in decided],
         ),
     )
+    if any(slot.job_id for _, slot in decided):
+        jobs.wake(cursor)
 
 
 def _prune(cursor: Cursor, name: str) -> None:

@@ -328,7 +328,9 @@ def submit(  # noqa: PLR0913 -- one row of the job table
     pause_seconds: float | None = None,
     plan: Plan | None = None,
 ) -> int:
-    """Queue a job that has no row in `post` (command line, API, schedules) and wake the loop; return its id.
+    """Queue a job that has no row in `post` (command line, API, schedules); return its id.
+
+    The loop is woken, unless a schedule made the job: it has more of them to queue, and calls `wake` in the end.
 
     Args:
         cursor: in the caller's transaction.
@@ -355,7 +357,8 @@ def submit(  # noqa: PLR0913 -- one row of the job table
         ),
     )
     row = cursor.fetchone()
-    wake(cursor)
+    if plan.schedule is None:
+        wake(cursor)
     return int(row[0]) if row else 0
 
 

@@ -35,7 +35,7 @@ class Schedule:
     zone: str = "UTC"  # IANA time zone in which `cron` is meant
     jitter: float = 0.0  # seconds by which a slot may begin later, at random
     missed: Literal["skip", "once", "all"] = "once"  # what becomes of slots while no daemon lived
-    look_back: float = 86400.0  # seconds beyond which a missed slot is forgotten
+    look_back: float = 86400.0  # seconds beyond which a missed slot is forgotten, the last one of `once` excepted
     overlap: Literal["skip", "queue", "replace"] = "skip"  # while the job of an earlier slot has not ended
     time_limit: float | None = None  # seconds of an attempt; None for the processing's own
     max_attempts: int | None = None  # None for MAX_ATTEMPTS

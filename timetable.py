@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import jobs
 from db import Cursor, Database
-from firing import queue_job
+from firing import queue_by_hand
 from schedules import Schedule, check, next_slot, starts_at
 from workloads import Workload
 
@@ -100,7 +100,7 @@ def start(database: Database, schedule: Schedule) -> int | None:
     with database.transaction() as cursor:
         _know(cursor, schedule)
         cursor.execute("SELECT FROM tksva_q.schedule WHERE name = %s FOR UPDATE", (schedule.name,))
-        return queue_job(cursor, schedule, None, None)
+        return queue_by_hand(cursor, schedule)
 
 
 def stop(database: Database, schedule: Schedule) -> list[int]:

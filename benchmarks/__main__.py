@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, pickup, xlsx_job
+from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, pickup, punctuality, xlsx_job
 from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section, machine
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Bench], Section | list[Section]]] = {
     "history": history.measure,
     "page": page.measure,
     "idle": idle.measure,
+    "punctuality": punctuality.measure,
 }
 
 

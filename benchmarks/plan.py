@@ -21,3 +21,4 @@ class Plan:
     waiting: tuple[int, int] = (1_000, 100_000)  # rows in the queue, few and many
     rounds: int = 200  # of a tick, a claim, a settling
     idle_seconds: float = 60
+    slots: int = 1_000  # of schedules

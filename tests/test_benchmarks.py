@@ -26,6 +26,7 @@ TINY = Plan(
     waiting=(10, 20),
     rounds=3,
     idle_seconds=0.5,
+    slots=50,
 )
 
 

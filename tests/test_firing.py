@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+import firing
 import processings
 import timetable
 from db import Database
 from firing import Clock
 from processings import Processing
-from schedules import Schedule
+from schedules import Schedule, slots
 from tests.conftest import Queries
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -52,6 +54,58 @@ def test_slots_of_a_pause_are_made_up_as_the_policy_says_and_no_further_back(
     again.tick(own, NOON + 6.5 * HOUR)
     again.tick(own, NOON + 7 * HOUR)
     assert hours(sql) == fired
+
+
+@pytest.mark.parametrize(("back", "fired"), [(6.5, [1, 6]), (6 + 10 / HOUR, [1, 6]), (200.5, [1, 200])])
+def test_once_makes_up_for_a_pause_of_any_length_by_one_job(
+    own: Database, sql: Queries, back: float, fired: list[int]
+) -> None:
+    made = hourly(missed="once")
+    for moment in (0, 1, back):
+        Clock([made]).tick(own, NOON + moment * HOUR)
+    assert hours(sql) == fired
+
+
+def test_once_remembers_a_slot_that_is_older_than_the_look_back(own: Database, sql: Queries) -> None:
+    made = hourly(missed="once", cron="0 18 1 * *", look_back=HOUR)
+    for day in (0, 0.5, 61.5, 75, 75.1):
+        Clock([made]).tick(own, NOON + day * 24 * HOUR)
+    assert hours(sql) == [6, 24 * 61 + 6]
+
+
+def test_what_was_forgotten_is_not_made_up_when_the_clock_is_set_back(own: Database, sql: Queries) -> None:
+    made = hourly(missed="all", cron="0 18 * * *", look_back=HOUR)
+    for moment in (0, 10, 6.5, 10):
+        Clock([made]).tick(own, NOON + moment * HOUR)
+    assert hours(sql) == []
+
+
+def test_slots_to_come_are_not_worked_out(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[datetime] = []
+
+    def counting(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+        for slot in slots(schedule, after):
+            asked.append(slot)
+            yield slot
+
+    clock = Clock([hourly()])
+    clock.tick(own, NOON)
+    monkeypatch.setattr(firing, "slots", counting)
+    clock.tick(own, NOON + HOUR)
+    assert len(asked) == 2
+
+
+def test_the_clock_wakes_the_loop_when_the_jitter_of_a_job_has_passed(own: Database, sql: Queries) -> None:
+    now = time.time()
+    clock = Clock([hourly(cron="* * * * * *", jitter=600, overlap="skip")])
+    clock.tick(own, now)
+    assert clock.tick(own, now + 2) == 0
+    run_at = sql.value("SELECT extract(epoch FROM run_at)::float8 FROM tksva_q.job")
+    clock.due = float("inf")
+    assert clock.seconds() == pytest.approx(run_at - time.time(), abs=5)
+    assert clock.tick(own, run_at - 0.01) == 0
+    assert clock.tick(own, run_at + 0.01) == 1
+    assert clock.seconds() == float("inf")
 
 
 def test_a_clock_that_is_set_back_repeats_nothing(own: Database, sql: Queries) -> None:

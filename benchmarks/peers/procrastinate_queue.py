@@ -2,10 +2,16 @@
 
 import procrastinate
 
+from benchmarks.own.integrations.clockwork import COUNT
 from benchmarks.peers import queues
 
 #: Ways to run a worker: the task and how many at once.
-WAYS = {"sync10": ("empty_sync", 10), "async10": ("empty_async", 10), "one": ("pickup", 1)}
+WAYS = {
+    "sync10": ("empty_sync", 10),
+    "async10": ("empty_async", 10),
+    "one": ("pickup", 1),
+    "clock": ("tell_time", 10),
+}
 
 
 def application(conninfo: str) -> procrastinate.App:
@@ -30,9 +36,25 @@ async def install(conninfo: str) -> None:
         await app.schema_manager.apply_schema_async()
 
 
+def add_schedules(app: procrastinate.App) -> None:
+    """Let as many periodic tasks be due every second as the queue's own benchmark has schedules."""
+
+    async def tell_time(timestamp: int) -> None:
+        await app.connector.execute_query_async(
+            "INSERT INTO punctual VALUES (to_timestamp(%(planned)s))", planned=timestamp
+        )
+
+    task = app.task(name="tell_time", queue="tell_time")(tell_time)
+    for number in range(COUNT):
+        app.periodic(cron="* * * * * *", periodic_id=str(number))(task)
+
+
 async def work(conninfo: str, way: str) -> None:
     name, concurrency = WAYS[way]
-    async with application(conninfo).open_async() as app:
+    known = application(conninfo)
+    if way == "clock":
+        add_schedules(known)
+    async with known.open_async() as app:
         await app.run_worker_async(queues=[name], concurrency=concurrency)
 
 
