@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-import jobs
 import processings
+import queueing
 from db import Cursor, Database
 from schedules import Schedule, next_slot, slots, starts_at
 
@@ -175,7 +175,7 @@ def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begi
         return None
     if live and schedule.overlap == "replace":
         for job_id in live:
-            jobs.cancel(cursor, job_id)
+            queueing.cancel(cursor, job_id)
         cursor.execute(
             "UPDATE tksva_q.slot SET fate = 'replaced' FROM tksva_q.job"
             " WHERE job.id = ANY(%s) AND slot.schedule = job.schedule AND slot.planned_at = job.planned_at",
@@ -183,7 +183,7 @@ def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begi
         )
         live = _live(cursor, schedule.name)
     told = planned or datetime.now(UTC)
-    return jobs.submit(
+    return queueing.submit(
         cursor,
         schedule.processing,
         schedule.params | {"planned_at": told.isoformat()},
@@ -193,7 +193,7 @@ def queue_job(cursor: Cursor, schedule: Schedule, planned: datetime | None, begi
         time_limit=schedule.time_limit,
         max_attempts=schedule.max_attempts,
         pause_seconds=schedule.pause_seconds,
-        plan=jobs.Plan(schedule.name, planned, held=bool(live)),
+        plan=queueing.Plan(schedule.name, planned, held=bool(live)),
     )
 
 

@@ -13,6 +13,7 @@ import counters
 import db
 import jobs
 import leases
+import queueing
 from db import Database
 from errors import UserError
 from inbox import Inbox
@@ -48,7 +49,7 @@ def ended(own: Database) -> dict[tuple[str, str], int]:
 
 def submit(own: Database, form: str = "empty", file_name: str | None = None) -> int:
     with own.transaction() as cursor:
-        return jobs.submit(cursor, form, {}, user_id=1, file_name=file_name)
+        return queueing.submit(cursor, form, {}, user_id=1, file_name=file_name)
 
 
 def run(own: Database, worker: str, end: Settlement) -> None:
@@ -71,7 +72,7 @@ def test_each_way_to_end_is_counted_once(own: Database, worker: str) -> None:
         run(own, worker, end)
     waiting = submit(own)
     with own.transaction() as cursor:
-        assert jobs.cancel(cursor, waiting) == "waiting"
+        assert queueing.cancel(cursor, waiting) == "waiting"
     counts = read(own)
     assert ended(own) == {("empty", "done"): 2, ("empty", "failed"): 1, ("empty", "cancelled"): 2}
     assert counts.present == {"done": 2, "failed": 1, "cancelled": 2}
@@ -91,7 +92,7 @@ def test_a_failed_job_that_is_retried_leaves_the_failed_ones_and_stays_counted(o
     job = submit(own)
     run(own, worker, Settlement("failed", "failed", "no"))
     with own.transaction() as cursor:
-        assert jobs.retry(cursor, job) == [job]
+        assert queueing.retry(cursor, job) == [job]
     assert read(own).present["failed"] == 0
     run(own, worker, Settlement("done", "done"))
     assert ended(own) == {("empty", "failed"): 1, ("empty", "done"): 1}

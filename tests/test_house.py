@@ -39,7 +39,7 @@ WORKLOAD = '''\
 
 from typing import TYPE_CHECKING
 
-import jobs
+import queueing
 from db import Database, dsn
 from processings import processing
 from settings import Part, load, load_part
@@ -77,7 +77,7 @@ def commands() -> "typer.Typer":
     def people(who: str) -> None:
         database = Database(dsn(load()), "greetings")
         with database.transaction() as cursor:
-            jobs.submit(cursor, "greet", {"who": who})
+            queueing.submit(cursor, "greet", {"who": who})
         database.close()
 
     @app.command()

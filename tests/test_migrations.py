@@ -13,6 +13,7 @@ import pytest
 import db
 import jobs
 import leases
+import queueing
 import retention
 from db import DatabaseAway
 from errors import QueueError
@@ -143,7 +144,7 @@ def test_the_version_is_the_queues_own_and_the_web_uis_is_left_alone(empty: Quer
 def test_a_new_row_wakes_the_loop_and_a_progress_does_not(sql: Queries, database: str) -> None:
     with server_cursor(database) as cursor:
         connection = cursor.connection
-        cursor.execute(f"LISTEN {jobs.CHANNEL}")
+        cursor.execute(f"LISTEN {queueing.CHANNEL}")
 
         def heard(change: str) -> int:
             sql(change)

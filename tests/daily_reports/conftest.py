@@ -12,6 +12,7 @@ import pytest
 import db
 import jobs
 import leases
+import queueing
 from db import Database
 from integrations.daily_reports import NAME
 from tasks import Task
@@ -75,7 +76,7 @@ def make_task(shop: Shop, database: str, tmp_path: Path) -> Iterator[Callable[..
         connections.append(own)
         with own.transaction() as cursor:
             me.renew(cursor)
-            jobs.submit(cursor, NAME, params)
+            queueing.submit(cursor, NAME, params)
             job = jobs.claim(cursor, me.id, next(slots))
         assert job is not None
         return Task(job, make_settings(database, tmp_path), own, lambda: None, stopping)  # type: ignore[arg-type, return-value]
