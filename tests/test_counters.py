@@ -10,10 +10,10 @@ import pytest
 from alembic import command
 
 import counters
-import db
 import jobs
 import leases
 import queueing
+import schema
 from db import Database
 from errors import UserError
 from inbox import Inbox
@@ -139,14 +139,14 @@ def test_an_ended_transaction_that_was_rolled_back_counts_nothing(own: Database,
 
 
 def test_what_ended_before_there_were_counters_is_in_them(empty_database: str) -> None:
-    db.migrate(empty_database)
+    schema.migrate(empty_database)
     with server_cursor(empty_database) as cursor:
         cursor.execute(
             "INSERT INTO tksva_q.job (form, state, file_name, rows, bytes, attempt, started_at, finished_at)"
             " SELECT 'old', 'done', 'a.csv', 10, 50, 1, now() - interval '90 s', now() FROM generate_series(1, 3)"
         )
-    command.downgrade(db.alembic_config(empty_database), "0002")
-    db.migrate(empty_database)
+    command.downgrade(schema.alembic_config(empty_database), "0002")
+    schema.migrate(empty_database)
     with server_cursor(empty_database) as cursor:
         counts = counters.read(cursor)
     assert [(one.form, one.outcome, one.jobs) for one in counts.ended] == [("old", "done", 3)]

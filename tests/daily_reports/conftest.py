@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-import db
 import jobs
 import leases
 import queueing
+import schema
 from db import Database
 from integrations.daily_reports import NAME
 from tasks import Task
@@ -54,7 +54,7 @@ class Shop:
 
 @pytest.fixture
 def shop(database: str, sql: Queries) -> Shop:
-    db.migrate(database, workloads=["daily_reports"])
+    schema.migrate(database, workloads=["daily_reports"])
     return Shop(sql)
 
 
