@@ -4,8 +4,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-import jobs
 import processings
+import queueing
 import storage
 from db import Cursor, Database
 from errors import UserError
@@ -26,7 +26,7 @@ def submit(  # noqa: PLR0913 -- what a request consists of
     max_attempts: int | None = None,
     pause_seconds: float | None = None,
 ) -> int:
-    """Queue a job after the checks that a row of `post` goes through; see `jobs.submit`. Return its id.
+    """Queue a job after the checks that a row of `post` goes through; see `queueing.submit`. Return its id.
 
     Raises:
         UserError: it cannot become a job.
@@ -36,7 +36,7 @@ def submit(  # noqa: PLR0913 -- what a request consists of
     if wanted.makes_file and user_id is None:
         raise UserError("user_id: не указан, чей это файл")
     with database.transaction() as cursor:
-        return jobs.submit(
+        return queueing.submit(
             cursor,
             form,
             params,
@@ -58,7 +58,7 @@ def cancel(database: Database, settings: Settings, job_id: int) -> State | None:
         The state in which the job was; None where there is no such job or it has ended already.
     """
     with database.transaction() as cursor:
-        was = jobs.cancel(cursor, job_id)
+        was = queueing.cancel(cursor, job_id)
         cursor.execute("SELECT user_id, attempt FROM tksva_q.job WHERE id = %s", (job_id,))
         row = cursor.fetchone()
     if was == "waiting" and row and row[0] is not None:
@@ -70,7 +70,7 @@ def retry(database: Database, job_id: int | None = None) -> list[int]:
     """Queue a failed or cancelled job again, or every failed one when `job_id` is None; return what was queued."""
     with database.transaction() as cursor:
         _examine_again(cursor, job_id)
-        return jobs.retry(cursor, job_id)
+        return queueing.retry(cursor, job_id)
 
 
 def _examine_again(cursor: Cursor, job_id: int | None) -> None:

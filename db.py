@@ -1,4 +1,4 @@
-"""PostgreSQL: how to reach it, one connection that heals, the tables, the migrations.
+"""PostgreSQL: how to reach it, one connection that heals. The tables are made by `schema.py`.
 
 Every call has a time limit of its own on this side of the wire: a server that swallows packets
 looks, to libpq, like one that is thinking. The limit shuts the socket, which no server can prevent.
@@ -9,20 +9,19 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
-from psycopg2.sql import SQL, Identifier
 
 from errors import QueueError
 from settings import Settings
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    pass
 
 #: Seconds to reach the server, its authentication included.
 CONNECT_SECONDS = 5
@@ -30,11 +29,9 @@ CONNECT_SECONDS = 5
 CALL_SECONDS = 10.0
 #: Seconds between two looks of the watchdog; a call may outlive its limit by this much.
 WATCH_SECONDS = 0.25
-#: Key of the advisory lock that lets one process at a time migrate ("tksva_q" in ASCII).
-MIGRATION_LOCK = 0x746B7376615F71
 
 #: What tells the kernel to give up a connection over TCP whose other end has gone: seconds, milliseconds the last.
-_KEEPALIVE: dict[str, Any] = {
+KEEPALIVE: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -142,7 +139,7 @@ class Database:
                 connect_timeout=max(2, int(seconds)),
                 application_name=self.name,
                 client_encoding="UTF8",
-                **_KEEPALIVE,
+                **KEEPALIVE,
             )
             self.connection.autocommit = True
             with time_limit(self.connection, seconds), self.connection.cursor() as cursor:
@@ -217,102 +214,3 @@ def unforeseen(error: BaseException) -> str:
     """Return one line about an error that is not the project's own: without its class it may say next to nothing."""
     name, line = type(error).__name__, one_line(error)
     return line if line == name else f"{name}: {line}"
-
-
-# --- the tables of the web UI, and the queue's own schema -------------------------------------------------------------
-
-
-def migrate(conninfo: str, target: str = "head", workloads: Iterable[str] = ()) -> None:
-    """Bring the database to `target`: `head` makes everything, `base` takes the queue's own schema away again.
-
-    The web UI's tables are made only where they are absent, and are never taken away. The tables of `workloads`
-    follow; `base` takes away those of every workload that was ever on.
-
-    Raises:
-        DatabaseAway: the server cannot be reached, or broke the connection.
-        QueueError: the server does not let it; nothing was changed.
-    """
-    from alembic import command  # noqa: PLC0415 -- a third of a second that only a migration needs
-
-    conninfo = psycopg2.extensions.make_dsn(conninfo, connect_timeout=CONNECT_SECONDS, **_KEEPALIVE)
-    try:
-        with _locked(conninfo) as cursor:
-            if target == "base":
-                for tree in (*(name for name in trees() if current(cursor, name)), ""):
-                    command.downgrade(alembic_config(conninfo, tree), target)
-                # Alembic's version tables are the last things in it.
-                cursor.execute("DROP SCHEMA IF EXISTS tksva_q CASCADE")
-            else:
-                for tree in ("", *(name for name in workloads if name in trees())):
-                    command.upgrade(alembic_config(conninfo, tree), target)
-    except psycopg2.Error as error:
-        if is_away(error):
-            raise DatabaseAway(one_line(error)) from error
-        raise QueueError(f"the schema tksva_q cannot be brought to {target}: {one_line(error)}") from error
-
-
-#: The migrations of the queue itself; those of a workload stand in a folder of its name beside it.
-_CORE = "versions"
-
-
-def trees() -> list[str]:
-    """Return the names of the workloads that have migrations of their own."""
-    folders = sorted(path.parent.name for path in (HERE / "migrations").glob("*/0001_*.py"))
-    return [name for name in folders if name != _CORE]
-
-
-def head(tree: str = "") -> str:
-    """Return the schema version that this code wants, of the queue or of a workload: the newest file by name."""
-    return max(path.name.split("_", 1)[0] for path in (HERE / "migrations" / (tree or _CORE)).glob("[0-9]*.py"))
-
-
-def current(cursor: Cursor, tree: str = "") -> str | None:
-    """Return the schema version of the database, None where the queue, or the workload, has never been."""
-    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"tksva_q.{_version_table(tree)}",))
-    if not _one(cursor)[0]:
-        return None
-    cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier("tksva_q", _version_table(tree))))
-    row = cursor.fetchone()
-    return str(row[0]) if row else None
-
-
-def outdated(cursor: Cursor, workloads: Iterable[str]) -> list[str]:
-    """Return the workloads whose tables are not as this code wants them."""
-    return [name for name in workloads if name in trees() and current(cursor, name) != head(name)]
-
-
-def _version_table(tree: str) -> str:
-    return f"alembic_version_{tree}" if tree else "alembic_version"
-
-
-def alembic_config(conninfo: str, tree: str = "") -> "Config":
-    """Return Alembic's configuration for this database; `migrations/env.py` reads the connection string from it."""
-    from alembic.config import Config  # noqa: PLC0415 -- see migrate
-
-    config = Config()
-    config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
-    config.set_main_option("version_locations", str(HERE / "migrations" / (tree or _CORE)).replace("%", "%%"))
-    config.set_main_option("path_separator", "newline")
-    config.attributes["conninfo"] = conninfo
-    config.attributes["version_table"] = _version_table(tree)
-    return config
-
-
-@contextlib.contextmanager
-def _locked(conninfo: str) -> Iterator[Cursor]:
-    """Hold the advisory lock under which two daemons that start together migrate one after the other."""
-    connection = psycopg2.connect(conninfo)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-            yield cursor
-    finally:
-        connection.close()
-
-
-def _one(cursor: Cursor) -> tuple[Any, ...]:
-    row = cursor.fetchone()
-    if row is None:
-        raise QueueError("the database returned no row where one was certain")
-    return row

@@ -26,6 +26,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 import db
 import demo_warehouse
+import schema
 import statuses
 from errors import QueueError
 from settings import Settings, load
@@ -95,7 +96,7 @@ def prepared(settings: Settings, rows: int) -> Iterator[Connection]:
     """Bring the database and the demo warehouse up; yield a connection such as the web UI has."""
     with console.status("встроенный PostgreSQL и таблицы…"):
         conninfo = db.dsn(settings)
-        db.migrate(conninfo)
+        schema.migrate(conninfo)
         connection = psycopg2.connect(conninfo)
     try:
         with console.status(f"демонстрационное хранилище, {rows} строк…"):

@@ -14,6 +14,7 @@ import db
 import doctor_host
 import logs
 import processings
+import schema
 import settings as settings_module
 import workloads
 from csvfile import CsvDialect
@@ -83,7 +84,7 @@ def _guarded(name: str, look: Callable[[], Finding]) -> Finding:
 def _database(settings: Settings) -> Iterator[Finding]:
     looks: dict[str, Callable[[Cursor], Finding]] = {
         "права": rights,
-        "схема": schema,
+        "схема": schema_version,
         "часы": clock,
         "Инспектор": inspector,
     }
@@ -166,9 +167,9 @@ def _lacking_in_table(cursor: Cursor, table: str, right: str, columns: list[str]
             yield f"GRANT {right} ON {table} TO {user}"
 
 
-def schema(cursor: Cursor) -> Finding:
+def schema_version(cursor: Cursor) -> Finding:
     """Look whether the schema is the one that this code knows."""
-    version, wanted = db.current(cursor), db.head()
+    version, wanted = schema.current(cursor), schema.head()
     if version == wanted:
         return Finding("схема", True, f"tksva_q {version}")
     if version is None:

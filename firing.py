@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 
-import jobs
 import processings
+import queueing
 from db import Cursor, Database
 from schedules import Schedule, next_slot, slots, starts_at
 
@@ -109,8 +109,9 @@ class Clock:
             (at if at > now or name in after else now + RETRY_SECONDS for name, at in self._next.items()),
             default=float("inf"),
         )
-        for slot in (slot for decision in made for slot in decision.slots if slot.run_at):
-            heapq.heappush(self._begins, slot.run_at.timestamp())
+        for run_at in (slot.run_at for decision in made for slot in decision.slots):
+            if run_at is not None:
+                heapq.heappush(self._begins, run_at.timestamp())
         return begun + self._begun(now)
 
     def _begun(self, now: float) -> int:
@@ -205,7 +206,7 @@ def queue_by_hand(cursor: Cursor, schedule: Schedule) -> int | None:
         schedule: as it is defined.
     """
     job_id = _queue(cursor, schedule, _live(cursor, [schedule.name])[schedule.name], None, None)
-    jobs.wake(cursor)
+    queueing.wake(cursor)
     return job_id
 
 
@@ -216,7 +217,7 @@ def _queue(
         return None
     if live and schedule.overlap == "replace":
         for job_id in live:
-            jobs.cancel(cursor, job_id)
+            queueing.cancel(cursor, job_id)
         cursor.execute(
             "UPDATE tksva_q.slot SET fate = 'replaced' FROM tksva_q.job"
             " WHERE job.id = ANY(%s) AND slot.schedule = job.schedule AND slot.planned_at = job.planned_at",
@@ -224,7 +225,7 @@ def _queue(
         )
         live[:] = _live(cursor, [schedule.name])[schedule.name]
     told = planned or datetime.now(UTC)
-    job_id = jobs.submit(
+    job_id = queueing.submit(
         cursor,
         schedule.processing,
         schedule.params | {"planned_at": told.isoformat()},
@@ -234,7 +235,7 @@ def _queue(
         time_limit=schedule.time_limit,
         max_attempts=schedule.max_attempts,
         pause_seconds=schedule.pause_seconds,
-        plan=jobs.Plan(schedule.name, planned, held=bool(live)),
+        plan=queueing.Plan(schedule.name, planned, held=bool(live)),
     )
     live.append(job_id)
     return job_id
@@ -271,7 +272,7 @@ def _write(cursor: Cursor, made: list[Decision]) -> None:
         ),
     )
     if any(slot.job_id for _, slot in decided):
-        jobs.wake(cursor)
+        queueing.wake(cursor)
 
 
 def _prune(cursor: Cursor, name: str) -> None:

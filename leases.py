@@ -12,6 +12,7 @@ from pathlib import Path
 
 import counters
 import jobs
+import queueing
 import table_lock
 from attempts import after_loss
 from db import Cursor, Database
@@ -123,7 +124,7 @@ def _take_back(database: Database, job: jobs.Job, max_attempts: int) -> bool:
         with database.transaction() as cursor:
             jobs.settle(cursor, job.fence, job.dwh_table, end)
             counters.add_rescued(cursor, job.form)
-            jobs.wake(cursor)
+            queueing.wake(cursor)
     except LostJob:  # another daemon was quicker
         return False
     return True

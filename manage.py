@@ -25,6 +25,7 @@ import install as installation
 import listing
 import reports
 import retention
+import schema
 import settings as settings_module
 import workloads
 from db import Database
@@ -59,10 +60,10 @@ def _database(settings: Settings | None = None) -> Iterator[Database]:
     database = Database(db.dsn(settings or settings_module.load()), "tksva_q manage")
     try:
         with database.statement() as cursor:
-            version = db.current(cursor)
-        if version != db.head():
-            advice = "python manage.py migrate up" if (version or "") < db.head() else "обновите код"
-            raise CannotError(f"схема tksva_q: версия {version or 'не создана'}, а нужна {db.head()}: {advice}")
+            version = schema.current(cursor)
+        if version != schema.head():
+            advice = "python manage.py migrate up" if (version or "") < schema.head() else "обновите код"
+            raise CannotError(f"схема tksva_q: версия {version or 'не создана'}, а нужна {schema.head()}: {advice}")
         yield database
     finally:
         database.close()
@@ -228,17 +229,17 @@ def migrate(
         if direction == "down":
             _refuse_while_it_works(database)
         if direction != "current":
-            db.migrate(conninfo, {"up": "head", "down": "base"}[direction], settings.integrations)
+            schema.migrate(conninfo, {"up": "head", "down": "base"}[direction], settings.integrations)
         with database.statement() as cursor:
-            version = db.current(cursor)
+            version = schema.current(cursor)
     finally:
         database.close()
-    print(f"схема tksva_q: {version or 'не создана'}, в коде {db.head()}")
+    print(f"схема tksva_q: {version or 'не создана'}, в коде {schema.head()}")
 
 
 def _refuse_while_it_works(database: Database) -> None:
     with database.transaction() as cursor:
-        if db.current(cursor) == db.head() and any(worker.alive for worker in reports.status(cursor).workers):
+        if schema.current(cursor) == schema.head() and any(worker.alive for worker in reports.status(cursor).workers):
             raise CannotError("очередь работает: сначала systemctl stop tksva_q")
 
 

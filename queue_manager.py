@@ -25,6 +25,7 @@ import jobs
 import leases
 import logs
 import processings
+import queueing
 import retention
 import settings as settings_module
 import settling
@@ -128,7 +129,7 @@ class QueueManager:
         if connection is not self.listening:
             self._renew()
             with self.database.statement() as cursor:
-                cursor.execute(f"LISTEN {jobs.CHANNEL}")
+                cursor.execute(f"LISTEN {queueing.CHANNEL}")
             self.listening = connection
             self.tick_at = 0.0
         if time.monotonic() >= self.renew_at:

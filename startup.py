@@ -8,6 +8,7 @@ import db
 import janitor
 import jobs
 import leases
+import schema
 import storage
 from errors import QueueError
 from inbox import adopt_unfinished
@@ -24,14 +25,14 @@ def prepare(settings: Settings, conninfo: str) -> None:
     """
     database = db.Database(conninfo, "tksva_q start")
     with database.statement() as cursor:
-        version = db.current(cursor)
-        outdated = db.outdated(cursor, settings.integrations)
-    if version is None or version < db.head() or outdated:
-        db.migrate(conninfo, workloads=settings.integrations)
-        log.info("schema_migrated", extra={"version": db.head(), "workloads": ",".join(outdated) or None})
-    elif version > db.head():
+        version = schema.current(cursor)
+        outdated = schema.outdated(cursor, settings.integrations)
+    if version is None or version < schema.head() or outdated:
+        schema.migrate(conninfo, workloads=settings.integrations)
+        log.info("schema_migrated", extra={"version": schema.head(), "workloads": ",".join(outdated) or None})
+    elif version > schema.head():
         raise QueueError(
-            f"the schema tksva_q is at version {version}, newer than this code ({db.head()}): update the code"
+            f"the schema tksva_q is at version {version}, newer than this code ({schema.head()}): update the code"
         )
     adopted = adopt_unfinished(database)
     tables = leases.release_stale_locks(database)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import jobs
+import queueing
 from db import Cursor, Database
 from firing import queue_by_hand
 from schedules import Schedule, check, next_slot, starts_at
@@ -110,4 +110,4 @@ def stop(database: Database, schedule: Schedule) -> list[int]:
             "SELECT id FROM tksva_q.job WHERE schedule = %s AND state IN ('waiting', 'running') ORDER BY id",
             (schedule.name,),
         )
-        return [job for (job,) in cursor.fetchall() if jobs.cancel(cursor, job)]
+        return [job for (job,) in cursor.fetchall() if queueing.cancel(cursor, job)]

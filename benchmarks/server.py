@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-import db
+import schema
 from embedded import embedded_dsn
 
 
@@ -30,7 +30,7 @@ class Server:
         self.drop(name)
         sql(self.conninfo, f'CREATE DATABASE "{name}"')
         conninfo: str = psycopg2.extensions.make_dsn(self.conninfo, dbname=name)
-        db.migrate(conninfo)
+        schema.migrate(conninfo)
         return conninfo
 
     def drop(self, name: str) -> None:

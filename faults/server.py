@@ -14,9 +14,9 @@ from typing import Literal
 import psycopg2
 import psycopg2.extensions
 
-import db
 import demo_warehouse
 import embedded
+import schema
 
 #: Rows of the warehouse; an export of the greatest railway takes a second or two by pages of PAGE rows.
 WAREHOUSE_ROWS = 40_000
@@ -40,7 +40,7 @@ class Server:
         embedded._create(self.data, self._user)
         self.start()
         self.execute(f"CREATE DATABASE {TEMPLATE}")
-        db.migrate(self.conninfo(TEMPLATE))
+        schema.migrate(self.conninfo(TEMPLATE))
         connection = psycopg2.connect(self.conninfo(TEMPLATE))
         demo_warehouse.create(connection, WAREHOUSE_ROWS)
         connection.close()

@@ -24,7 +24,7 @@ import psycopg2.extensions
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-import db
+import schema
 from embedded import embedded_dsn
 from settings import Settings
 
@@ -81,7 +81,7 @@ def template(postgres: str) -> str:
     with server_cursor(postgres) as cursor:
         cursor.execute("CREATE DATABASE tksva_template")
     conninfo = psycopg2.extensions.make_dsn(postgres, dbname="tksva_template")
-    db.migrate(conninfo)
+    schema.migrate(conninfo)
     with server_cursor(conninfo) as cursor:
         cursor.execute(WAREHOUSE)
     return "tksva_template"

@@ -15,6 +15,7 @@ import pytest
 import child
 import jobs
 import leases
+import queueing
 from db import Database
 from errors import UserError
 from processings import REGISTER, Processing
@@ -42,7 +43,7 @@ class Parent:
 
     def submit(self, form: str, **columns: object) -> int:
         with self.database.transaction() as cursor:
-            return jobs.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
+            return queueing.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
 
     def give(self) -> None:
         with self.database.statement() as cursor:

@@ -10,9 +10,10 @@ import pytest
 from alembic import command
 
 import counters
-import db
 import jobs
 import leases
+import queueing
+import schema
 from db import Database
 from errors import UserError
 from inbox import Inbox
@@ -48,7 +49,7 @@ def ended(own: Database) -> dict[tuple[str, str], int]:
 
 def submit(own: Database, form: str = "empty", file_name: str | None = None) -> int:
     with own.transaction() as cursor:
-        return jobs.submit(cursor, form, {}, user_id=1, file_name=file_name)
+        return queueing.submit(cursor, form, {}, user_id=1, file_name=file_name)
 
 
 def run(own: Database, worker: str, end: Settlement) -> None:
@@ -71,7 +72,7 @@ def test_each_way_to_end_is_counted_once(own: Database, worker: str) -> None:
         run(own, worker, end)
     waiting = submit(own)
     with own.transaction() as cursor:
-        assert jobs.cancel(cursor, waiting) == "waiting"
+        assert queueing.cancel(cursor, waiting) == "waiting"
     counts = read(own)
     assert ended(own) == {("empty", "done"): 2, ("empty", "failed"): 1, ("empty", "cancelled"): 2}
     assert counts.present == {"done": 2, "failed": 1, "cancelled": 2}
@@ -91,7 +92,7 @@ def test_a_failed_job_that_is_retried_leaves_the_failed_ones_and_stays_counted(o
     job = submit(own)
     run(own, worker, Settlement("failed", "failed", "no"))
     with own.transaction() as cursor:
-        assert jobs.retry(cursor, job) == [job]
+        assert queueing.retry(cursor, job) == [job]
     assert read(own).present["failed"] == 0
     run(own, worker, Settlement("done", "done"))
     assert ended(own) == {("empty", "failed"): 1, ("empty", "done"): 1}
@@ -138,14 +139,14 @@ def test_an_ended_transaction_that_was_rolled_back_counts_nothing(own: Database,
 
 
 def test_what_ended_before_there_were_counters_is_in_them(empty_database: str) -> None:
-    db.migrate(empty_database)
+    schema.migrate(empty_database)
     with server_cursor(empty_database) as cursor:
         cursor.execute(
             "INSERT INTO tksva_q.job (form, state, file_name, rows, bytes, attempt, started_at, finished_at)"
             " SELECT 'old', 'done', 'a.csv', 10, 50, 1, now() - interval '90 s', now() FROM generate_series(1, 3)"
         )
-    command.downgrade(db.alembic_config(empty_database), "0002")
-    db.migrate(empty_database)
+    command.downgrade(schema.alembic_config(empty_database), "0002")
+    schema.migrate(empty_database)
     with server_cursor(empty_database) as cursor:
         counts = counters.read(cursor)
     assert [(one.form, one.outcome, one.jobs) for one in counts.ended] == [("old", "done", 3)]

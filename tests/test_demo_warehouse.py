@@ -3,8 +3,8 @@ import time
 import psycopg2
 import pytest
 
-import db
 import demo_warehouse
+import schema
 from demo_warehouse import TABLE, create
 from errors import WarehouseError
 
@@ -13,7 +13,7 @@ ROWS = 20_000
 
 @pytest.fixture
 def connection(empty_database):
-    db.migrate(empty_database)
+    schema.migrate(empty_database)
     connection = psycopg2.connect(empty_database)
     yield connection
     connection.close()

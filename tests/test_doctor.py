@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg2.extensions
 import pytest
 
-import db
 import manage
+import schema
 from tests.conftest import TABLE, Queries, server_cursor
 from tests.examination import Examine, bad, examine, files, machine, only
 
@@ -153,7 +153,7 @@ def test_a_schema_that_is_too_old_or_too_new_is_found(examine: Examine, sql: Que
     sql("UPDATE tksva_q.alembic_version SET version_num = '0001'")
     only(examine(), "схема", "0001 старее", "migrate up")
     sql("UPDATE tksva_q.alembic_version SET version_num = '9999'")
-    only(examine(), "схема", "9999 новее", db.head(), "обновите код")
+    only(examine(), "схема", "9999 новее", schema.head(), "обновите код")
 
 
 @pytest.mark.parametrize(("hours", "way"), [(1, "спешат на 3600"), (-1, "отстают на 3600")])

@@ -14,6 +14,7 @@ import pytest
 
 import jobs
 import leases
+import queueing
 from attempts import RowsChanged
 from db import Database, DatabaseAway
 from dwh import During, Equals, Extract, open_warehouse
@@ -45,7 +46,7 @@ class Bench:
 
     def submit(self, name: str, user: int = 1) -> int:
         with self.database.transaction() as cursor:
-            return jobs.submit(cursor, "test", {}, user_id=user, file_name=name, dwh_table=TABLE)
+            return queueing.submit(cursor, "test", {}, user_id=user, file_name=name, dwh_table=TABLE)
 
     def claim(self) -> jobs.Job:
         with self.database.statement() as cursor:
@@ -415,6 +416,6 @@ def test_a_folder_that_is_a_link_is_not_written_through(bench: Bench, tmp_path: 
 
 def test_a_job_without_a_user_is_refused(bench: Bench) -> None:
     with bench.database.transaction() as cursor:
-        jobs.submit(cursor, "test", {}, file_name="a.csv", dwh_table=TABLE)
+        queueing.submit(cursor, "test", {}, file_name="a.csv", dwh_table=TABLE)
     with pytest.raises(UserError, match="user_id"):
         export(bench.task(bench.claim()), EXTRACT)

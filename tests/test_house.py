@@ -39,7 +39,7 @@ WORKLOAD = '''\
 
 from typing import TYPE_CHECKING
 
-import jobs
+import queueing
 from db import Database, dsn
 from processings import processing
 from settings import Part, load, load_part
@@ -77,7 +77,7 @@ def commands() -> "typer.Typer":
     def people(who: str) -> None:
         database = Database(dsn(load()), "greetings")
         with database.transaction() as cursor:
-            jobs.submit(cursor, "greet", {"who": who})
+            queueing.submit(cursor, "greet", {"who": who})
         database.close()
 
     @app.command()
@@ -209,10 +209,11 @@ def untested(root: Path) -> set[str]:
 
     `jobs.py` is tested by `tests/test_jobs.py`, `web/api.py` by `tests/web/test_api.py`, and
     `integrations/deals/draw.py` by `tests/deals/test_draw.py`. A package's own `__init__.py` goes by the package's
-    name, unless it is only a docstring.
+    name, unless it is only a docstring. Modules that stand together may be tested together, as in `tests/store/`.
     """
     modules = [*root.glob("*.py"), *(path for path in root.glob("*/*.py") if path.parent.name not in NO_ROOMS)]
     modules += root.glob("integrations/*/*.py")
+    packages = {"web", *(path.stem for path in root.glob("integrations/*"))}
     missing = set()
     for module in modules:
         folder = module.parent.relative_to(root)
@@ -223,8 +224,10 @@ def untested(root: Path) -> set[str]:
             if len(ast.parse(module.read_text(encoding="utf-8")).body) <= 1:
                 continue
             name = folder.name
-        proof = root / "tests" / folder / f"test_{name}.py"
-        if not proof.exists() or "def test_" not in proof.read_text(encoding="utf-8"):
+        proofs = [root / "tests" / folder / f"test_{name}.py"]
+        if folder == Path():
+            proofs += [path for path in root.glob(f"tests/*/test_{name}.py") if path.parent.name not in packages]
+        if not any(proof.exists() and "def test_" in proof.read_text(encoding="utf-8") for proof in proofs):
             missing.add(str(module.relative_to(root)))
     return missing
 
@@ -247,6 +250,9 @@ def test_a_module_without_a_test_file_is_named(tmp_path: Path) -> None:
         "benchmarks/peer.py": "",
         "tests/test_cellar.py": "def test_it_is_dry() -> None: ...",
         "tests/test_attic.py": "nothing here",
+        "garden.py": "",
+        "tests/outside/test_garden.py": "def test_it_is_green() -> None: ...",
+        "tests/farewells/test_attic.py": "def test_it_is_another_rooms() -> None: ...",
         "tests/test_door.py": "def test_it_is_another_folders() -> None: ...",
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

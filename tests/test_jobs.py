@@ -10,6 +10,7 @@ import pytest
 
 import jobs
 import leases
+import queueing
 from db import Database
 from errors import Cancelled, LostJob
 from inbox import Inbox, Request
@@ -83,8 +84,8 @@ def test_the_oldest_timestamp_is_claimed_first_and_ties_go_by_id(own: Database, 
 
 def test_a_greater_priority_goes_before_an_older_job(own: Database, worker: str) -> None:
     with own.transaction() as cursor:
-        low = jobs.submit(cursor, "empty", {}, priority=1)
-        high = jobs.submit(cursor, "empty", {}, priority=10)
+        low = queueing.submit(cursor, "empty", {}, priority=1)
+        high = queueing.submit(cursor, "empty", {}, priority=10)
     assert [certain(own, worker).id, certain(own, worker).id] == [high, low]
 
 
@@ -286,46 +287,6 @@ def test_a_restart_forgets_where_the_job_was(own: Database, sql: Queries, worker
     settle(own, job, Settlement("waiting", "retry", "disk full", restart=True, chunk_size=100))
     again = certain(own, worker)
     assert (again.cursor, again.rows, again.chunk_size) == (None, 0, 100)
-
-
-def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_asked(
-    own: Database, sql: Queries, worker: str
-) -> None:
-    first, second = sql.post("a.csv"), sql.post("b.csv")
-    take_in(own)
-    job = certain(own, worker)
-    waiting = sql.value("SELECT id FROM tksva_q.job WHERE post_id = %s", second)
-    with own.transaction() as cursor:
-        assert jobs.cancel(cursor, job.id) == "running"
-        assert jobs.cancel(cursor, waiting) == "waiting"
-        assert jobs.cancel(cursor, waiting) is None
-    assert (sql.status(first), sql.status(second)) == ("в очереди", "ошибка")
-    with own.statement() as cursor:
-        assert jobs.running(cursor, worker)[0].cancel
-
-
-def test_a_failed_job_is_retried_with_fresh_attempts(own: Database, sql: Queries, worker: str) -> None:
-    post = sql.post("a.csv")
-    take_in(own)
-    job = certain(own, worker)
-    settle(own, job, Settlement("failed", "failed", "…"))
-    with own.transaction() as cursor:
-        assert jobs.retry(cursor, job.id) == [job.id]
-        assert jobs.retry(cursor) == []
-    assert sql.status(post) == "в очереди"
-    again = certain(own, worker)
-    assert (again.id, again.attempt, again.spent) == (job.id, 2, 1)
-
-
-def test_a_row_queued_anew_by_the_web_ui_is_not_retried_twice(own: Database, sql: Queries, worker: str) -> None:
-    post = sql.post("a.csv")
-    take_in(own)
-    settle(own, certain(own, worker), Settlement("failed", "failed", "…"))
-    sql("UPDATE post SET task_status = 'в очереди' WHERE id = %s", post)
-    take_in(own)
-    with own.transaction() as cursor:
-        assert jobs.retry(cursor) == []
-    assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'waiting'") == 1
 
 
 def test_the_claim_touches_few_rows_whatever_the_history(own: Database, sql: Queries, worker: str) -> None:

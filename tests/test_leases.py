@@ -16,6 +16,7 @@ import pytest
 
 import jobs
 import leases
+import queueing
 from db import Database
 from errors import LostJob
 from inbox import Inbox
@@ -271,7 +272,7 @@ def test_a_job_that_was_cancelled_while_its_worker_died_does_not_come_back(
     dead = other(own)
     job = give_job(own, sql, dead, rows=10)
     with own.transaction() as cursor:
-        jobs.cancel(cursor, job.id)
+        queueing.cancel(cursor, job.id)
     expire(sql, dead)
     assert [left.cancel for left in leases.rescue(own, me, MAX)] == [True]
     assert sql.value("SELECT state FROM tksva_q.job") == "cancelled"
@@ -325,7 +326,7 @@ def test_the_dead_worker_wakes_the_loops_that_can_go_on(own: Database, sql: Quer
     dead = other(own)
     give_job(own, sql, dead)
     expire(sql, dead)
-    sql(f"LISTEN {jobs.CHANNEL}")
+    sql(f"LISTEN {queueing.CHANNEL}")
     sql.connection.notifies.clear()
     rescued(own, me)
     sql("SELECT 1")

@@ -22,6 +22,7 @@ import typer
 
 import db
 import manage
+import schema
 from settings import Settings
 from tests.conftest import ROOT, TABLE, Daemon, Queries, environment, wait_for
 
@@ -326,7 +327,7 @@ def test_the_schema_comes_and_goes(
     empty_database: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     set_environment(monkeypatch, environment(empty_database, tmp_path))
-    head = db.head()
+    head = schema.head()
     assert run("migrate", "current").out == f"схема tksva_q: не создана, в коде {head}\n"
     assert run("migrate", "up").out == run("migrate").out == f"схема tksva_q: {head}, в коде {head}\n"
     assert run("status").code == 0

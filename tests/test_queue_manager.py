@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-import jobs
+import queueing
 from db import Database
 from tests.conftest import TABLE, Daemon, Queries, server_cursor, wait_for
 
@@ -37,7 +37,7 @@ FROM audit.fast WHERE "Ст. Отправления" = 'Тайшет';
 def submit(database: str, form: str, **columns: object) -> int:
     own = Database(database, "test")
     with own.transaction() as cursor:
-        job = jobs.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
+        job = queueing.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
     own.close()
     return job
 
@@ -327,7 +327,7 @@ def test_a_cancelled_job_is_killed_within_a_second_and_leaves_no_part(
     sql.await_status(post, "загружено [1-9].*")
     own = Database(database, "test")
     with own.transaction() as cursor:
-        assert jobs.cancel(cursor, sql.value("SELECT id FROM tksva_q.job")) == "running"
+        assert queueing.cancel(cursor, sql.value("SELECT id FROM tksva_q.job")) == "running"
     own.close()
     sql.await_status(post, FAILED, 1.2)
     wait_for(lambda: not [path for path in daemon.files.rglob("*") if path.is_file()], 1)

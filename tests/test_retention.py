@@ -12,6 +12,7 @@ import pytest
 
 import jobs
 import leases
+import queueing
 import retention
 from db import Database
 from inbox import Inbox
@@ -388,7 +389,7 @@ def test_jobs_of_hidden_rows_are_unwanted_until_they_are_cancelled(own: Database
     with own.transaction() as cursor:
         unwanted = retention.unwanted(cursor)
         for job in unwanted:
-            jobs.cancel(cursor, job)
+            queueing.cancel(cursor, job)
         assert retention.unwanted(cursor) == []
     assert sorted(unwanted) == sorted(
         row[0] for row in sql("SELECT id FROM tksva_q.job WHERE post_id = ANY(%s)", [running, waiting])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import db
+import schema
 import startup
 from errors import QueueError
 from tests.conftest import Queries, environment, make_settings, server_cursor
@@ -16,7 +17,7 @@ from tests.conftest import Queries, environment, make_settings, server_cursor
 def test_an_empty_database_gets_everything(empty_database: str, tmp_path: Path) -> None:
     startup.prepare(make_settings(empty_database, tmp_path), empty_database)
     with server_cursor(empty_database) as cursor:
-        assert db.current(cursor) == db.head()
+        assert schema.current(cursor) == schema.head()
         cursor.execute("SELECT count(*) FROM post")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import db
+import schema
 import settings
 from tests.conftest import TABLE, WAREHOUSE, Daemon, Queries
 
@@ -103,7 +103,7 @@ def test_the_way_back_leaves_the_web_uis_tables_as_they_were(left: Queries, tmp_
     left.await_status(left.value("SELECT id FROM post WHERE file_to_download = 'next.csv'"), PREPARED)
     daemon.stop()
     assert shape() != before
-    db.migrate(left.conninfo, "base")
+    schema.migrate(left.conninfo, "base")
     assert shape() == before
     assert not left.value("SELECT to_regnamespace('tksva_q') IS NOT NULL")
     assert "загружено" not in "".join(statuses(left).values())

@@ -18,6 +18,7 @@ import pytest
 import child
 import jobs
 import leases
+import queueing
 from db import Database
 from tests.conftest import Daemon, Queries, make_settings, wait_for
 from workers import Crew, Death, oom_kills
@@ -36,7 +37,7 @@ class Bench:
     def run(self, form: str, slot: int = 0) -> int:
         """Submit a job, claim it for a slot and hand it over."""
         with self.database.transaction() as cursor:
-            number = jobs.submit(cursor, form, {})
+            number = queueing.submit(cursor, form, {})
             job = jobs.claim(cursor, self.worker, slot)
         assert job is not None
         self.crew.give(slot, job)
@@ -85,7 +86,7 @@ def test_a_child_settles_its_job_and_is_idle_again(bench: Bench, sql: Queries) -
 def test_a_child_goes_on_with_the_next_job_by_itself(bench: Bench, sql: Queries) -> None:
     with bench.database.transaction() as cursor:
         for _ in range(20):
-            jobs.submit(cursor, "empty", {})
+            queueing.submit(cursor, "empty", {})
     bench.run("empty")
     bench.until(lambda: not bench.crew.busy())
     assert sql("SELECT state, count(*) FROM tksva_q.job GROUP BY state") == [("done", 21)]
@@ -135,7 +136,7 @@ def test_a_new_child_has_been_spared_the_imports_wherever_the_daemon_stands(
 ) -> None:
     start_daemon(integrations="testing")
     with contextlib.closing(Database(sql.conninfo, "test")) as own, own.transaction() as cursor:
-        job = jobs.submit(cursor, "importer", {})
+        job = queueing.submit(cursor, "importer", {})
     imported_by, run_by = wait_for(lambda: sql.value("SELECT error FROM tksva_q.job WHERE id = %s", job)).split()
     assert imported_by != run_by
 
@@ -180,7 +181,7 @@ def test_a_worn_child_is_replaced_between_two_jobs(bench: Bench, sql: Queries, m
     before = bench.crew.slots[0].process.pid
     with bench.database.transaction() as cursor:
         for _ in range(child.JOBS_PER_CHILD + 5):
-            jobs.submit(cursor, "empty", {})
+            queueing.submit(cursor, "empty", {})
     bench.run("empty")
     bench.until(lambda: not bench.crew.busy())
     assert bench.crew.slots[0].process.pid != before

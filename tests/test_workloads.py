@@ -12,6 +12,7 @@ import pytest
 
 import db
 import processings
+import schema
 import workloads
 from errors import SettingsError
 from logs import redact
@@ -119,7 +120,7 @@ def tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
         "def downgrade(): op.execute('DROP TABLE letter')\n",
         encoding="utf-8",
     )
-    monkeypatch.setattr(db, "HERE", here)
+    monkeypatch.setattr(schema, "HERE", here)
     return "mail"
 
 
@@ -128,7 +129,7 @@ def tables(conninfo: str) -> tuple[object, ...]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('letter')::text, to_regclass('tksva_q.job')::text")
         found = cursor.fetchone() or ()
-        outdated = db.outdated(cursor, ["mail", "stationery"])
+        outdated = schema.outdated(cursor, ["mail", "stationery"])
     connection.close()
     return (*found, outdated)
 
@@ -137,10 +138,10 @@ def test_the_tables_of_a_workload_come_when_it_is_switched_on_and_go_with_the_sc
     empty_database: str, tree: str
 ) -> None:
     for _ in range(2):
-        db.migrate(empty_database)
+        schema.migrate(empty_database)
         assert tables(empty_database) == (None, "tksva_q.job", [tree])
         for _ in range(2):
-            db.migrate(empty_database, workloads=[tree, "stationery"])
+            schema.migrate(empty_database, workloads=[tree, "stationery"])
             assert tables(empty_database) == ("letter", "tksva_q.job", [])
-        db.migrate(empty_database, "base")
+        schema.migrate(empty_database, "base")
         assert tables(empty_database) == (None, None, [tree])

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-import jobs
+import queueing
 from db import Database
 from errors import UserError
 from integrations.daily_reports import NAME, ReportSettings, days, files, table
@@ -243,7 +243,7 @@ async def queue(context: Context, wanted: days.Days) -> int:
 
     def work(database: Database) -> int:
         with database.transaction(WRITE_SECONDS) as cursor:
-            return jobs.submit(cursor, NAME, params)
+            return queueing.submit(cursor, NAME, params)
 
     job_id = await context.pool.run(work)
     context.dashboard.forget()

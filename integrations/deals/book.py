@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jobs
+import queueing
 from db import Cursor
 
 FORM = "process_carex_random"
@@ -27,7 +27,7 @@ def queue(cursor: Cursor, deal_id: int, cont_id: int) -> None:
         "INSERT INTO tksva_q.deal (deal_id, cont_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (deal_id, cont_id)
     )
     if cursor.rowcount:
-        job = jobs.submit(cursor, FORM, {"deal_id": deal_id, "cont_id": cont_id})
+        job = queueing.submit(cursor, FORM, {"deal_id": deal_id, "cont_id": cont_id})
         cursor.execute("UPDATE tksva_q.deal SET job_id = %s WHERE deal_id = %s", (job, deal_id))
     else:
         retry(cursor, deal_id)
@@ -40,7 +40,7 @@ def retry(cursor: Cursor, deal_id: int | None = None) -> list[int]:
         " ORDER BY deal_id",
         {"id": deal_id},
     )
-    return [job for (found,) in cursor.fetchall() for job in jobs.retry(cursor, found)]
+    return [job for (found,) in cursor.fetchall() for job in queueing.retry(cursor, found)]
 
 
 def standing(cursor: Cursor, found: list[int]) -> dict[str, int]:
@@ -100,4 +100,4 @@ def _go_on(cursor: Cursor) -> None:
     cursor.execute(
         "UPDATE tksva_q.job SET run_at = now() WHERE state = 'waiting' AND form = %s AND error = %s", (FORM, NOBODY)
     )
-    jobs.wake(cursor)
+    queueing.wake(cursor)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 import db
+import schema
 import settings as settings_module
 import timetable
 from db import Database
@@ -57,7 +58,7 @@ def install(
         print("включая юнит (systemctl enable --now), выключите таймер в очереди: manage.py timers disable T")
         return
     definitions.all_schedules()
-    db.migrate(db.dsn(settings_module.load()), workloads=["timers"])
+    schema.migrate(db.dsn(settings_module.load()), workloads=["timers"])
     print(f"таймеров: {len(wanted.timers)}; они начинаются с запуском очереди")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-import db
 import jobs
 import leases
+import queueing
+import schema
 from db import Database
 from integrations.daily_reports import NAME
 from tasks import Task
@@ -53,7 +54,7 @@ class Shop:
 
 @pytest.fixture
 def shop(database: str, sql: Queries) -> Shop:
-    db.migrate(database, workloads=["daily_reports"])
+    schema.migrate(database, workloads=["daily_reports"])
     return Shop(sql)
 
 
@@ -75,7 +76,7 @@ def make_task(shop: Shop, database: str, tmp_path: Path) -> Iterator[Callable[..
         connections.append(own)
         with own.transaction() as cursor:
             me.renew(cursor)
-            jobs.submit(cursor, NAME, params)
+            queueing.submit(cursor, NAME, params)
             job = jobs.claim(cursor, me.id, next(slots))
         assert job is not None
         return Task(job, make_settings(database, tmp_path), own, lambda: None, stopping)  # type: ignore[arg-type, return-value]

@@ -20,7 +20,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import db
+import schema
 from tests.conftest import Daemon, Queries, wait_for
 from tests.daily_reports.conftest import ON, Shop
 from tests.web.server import TOKEN, Web
@@ -272,7 +272,7 @@ def test_a_database_that_hangs_is_said_to_be_away_within_five_seconds(
     tmp_path: Path,
 ) -> None:
     conninfo, folder = own_server
-    db.migrate(conninfo, workloads=["daily_reports"])
+    schema.migrate(conninfo, workloads=["daily_reports"])
     web = Web(conninfo, tmp_path, **ON)
     with ExitStack() as after:
         after.callback(web.stop)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-import db
+import schema
 from errors import LostJob
 from integrations.daily_reports import run
 from integrations.daily_reports.days import read
@@ -235,9 +235,9 @@ def tables(conninfo: str) -> set[str]:
 def test_the_given_tables_are_made_only_where_they_are_absent_and_always_stay(empty_database: str) -> None:
     for _ in range(2):
         for _ in range(2):
-            db.migrate(empty_database, workloads=["daily_reports"])
+            schema.migrate(empty_database, workloads=["daily_reports"])
             assert tables(empty_database) == {"orders", "order_items", "reports"}
-        db.migrate(empty_database, "base")
+        schema.migrate(empty_database, "base")
         assert tables(empty_database) == {"orders", "order_items"}
 
 
@@ -249,14 +249,14 @@ def test_a_shop_that_is_there_is_left_as_it_is(empty_database: str) -> None:
         " WHERE table_name IN ('orders', 'order_items') ORDER BY 1, 2"
     )
     before = queries(columns)
-    db.migrate(empty_database, workloads=["daily_reports"])
+    schema.migrate(empty_database, workloads=["daily_reports"])
     assert queries(columns) == before
     with pytest.raises(psycopg2.errors.ForeignKeyViolation):
         queries("INSERT INTO reports (report_at, order_id, count_product) VALUES ('2024-01-15', 2, 1)")
     queries("INSERT INTO reports (report_at, order_id, count_product) VALUES ('2024-01-15', 1, 1)")
     with pytest.raises(psycopg2.errors.UniqueViolation):
         queries("INSERT INTO reports (report_at, order_id, count_product) VALUES ('2024-01-15', 1, 2)")
-    db.migrate(empty_database, "base")
+    schema.migrate(empty_database, "base")
     assert queries(columns) == before
     assert queries("SELECT customer, quantity FROM orders JOIN order_items ON order_id = id") == [("somebody", 2)]
     queries.close()

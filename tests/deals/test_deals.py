@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import db
+import schema
 from db import Database
 from integrations.deals import book, draw
 from tests.conftest import Queries, wait_for
@@ -27,7 +27,7 @@ def bitrix() -> Iterator[Bitrix]:
 
 @pytest.fixture
 def deals(database: str) -> Iterator[Database]:
-    db.migrate(database, workloads=["deals"])
+    schema.migrate(database, workloads=["deals"])
     opened = Database(database, "test")
     with opened.transaction() as cursor:
         for number in range(1, 7):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import jobs
+import queueing
 import retention
 from db import Database
 from errors import StoreAway
@@ -209,7 +209,7 @@ def test_part_files_of_jobs_that_went_on_elsewhere_are_swept_from_this_machine(
     folder = settings.files_dir / "1"
     folder.mkdir(parents=True)
     with own.transaction() as cursor:
-        waiting = jobs.submit(cursor, "test", {}, user_id=1, file_name=NAME)
+        waiting = queueing.submit(cursor, "test", {}, user_id=1, file_name=NAME)
         cursor.execute("UPDATE tksva_q.job SET attempt = 1")
     for job in (waiting, waiting + 1):
         (folder / f".tksva_q-{job}-1.part").touch()

@@ -11,6 +11,7 @@ import pytest
 
 import attempts
 import jobs
+import queueing
 from db import DatabaseAway
 from errors import Cancelled, Interrupted, LostJob, StorageError, StoreAway, StoreRefused
 from exports import export
@@ -373,7 +374,7 @@ def test_a_zombie_has_nothing_to_complete_even_when_its_job_has_failed_and_was_r
         bench.database.close()
         with bench.database.transaction() as cursor:
             jobs.settle(cursor, zombie.fence, TABLE, jobs.Settlement("failed", "failed", "the worker died"))
-            assert jobs.retry(cursor, zombie.id) == [zombie.id]
+            assert queueing.retry(cursor, zombie.id) == [zombie.id]
         job = bench.claim()
         assert job.cursor is None
         run(bench, job)

@@ -13,14 +13,14 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-import db
+import schema
 from db import Database
 
 
 @pytest.fixture
 def tables(database: str) -> str:
     """Connection string of a database with the tables of the timers."""
-    db.migrate(database, workloads=["timers"])
+    schema.migrate(database, workloads=["timers"])
     return database
 
 

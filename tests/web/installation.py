@@ -9,8 +9,8 @@ import psycopg2.extensions
 from playwright.sync_api import Page
 
 import demo_warehouse
-from db import migrate
 from embedded import embedded_dsn
+from schema import migrate
 from tests.conftest import Daemon, Queries
 from tests.web.server import Web
 

@@ -14,8 +14,8 @@ import httpx
 import psycopg2.extensions
 import pytest
 
-from db import migrate
 from embedded import embedded_dsn
+from schema import migrate
 from tests.conftest import Daemon, Queries, wait_for
 from tests.web.server import Web, new_job
 

@@ -155,6 +155,14 @@ def test_of_a_job_whose_rows_nobody_has_counted_only_the_speed_is_known(monitor:
     assert (found.total, found.left) == (None, None)
 
 
+def test_a_job_that_runs_no_more_is_not_remembered(monitor: Monitor, sql: Queries) -> None:
+    job(sql)
+    seen(monitor, lambda look: look.running)
+    sql("UPDATE tksva_q.job SET state = 'done', worker = NULL, finished_at = now()")
+    seen(monitor, lambda look: not look.running)
+    assert monitor._speeds._seen == {}
+
+
 @pytest.mark.parametrize(
     "change",
     [

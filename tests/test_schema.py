@@ -13,7 +13,9 @@ import pytest
 import db
 import jobs
 import leases
+import queueing
 import retention
+import schema
 from db import DatabaseAway
 from errors import QueueError
 from inbox import Inbox
@@ -79,50 +81,50 @@ def columns(queries: Queries) -> list[tuple[object, ...]]:
 
 def version(queries: Queries) -> str | None:
     with queries.connection.cursor() as cursor:
-        return db.current(cursor)
+        return schema.current(cursor)
 
 
 def test_from_nothing_and_to_nothing_twice_in_a_row(empty: Queries) -> None:
     for _ in range(2):
-        db.migrate(empty.conninfo)
+        schema.migrate(empty.conninfo)
         assert tables(empty) == WEB_UI_TABLES | OWN_TABLES
         assert traces(empty) >= HELPERS | {"tksva_q_wake", "tksva_q"}
-        assert version(empty) == db.head()
-        db.migrate(empty.conninfo, "base")
+        assert version(empty) == schema.head()
+        schema.migrate(empty.conninfo, "base")
         assert tables(empty) == WEB_UI_TABLES
         assert traces(empty) == set()
         assert version(empty) is None
 
 
 def test_up_twice_and_down_twice_change_nothing_more(empty: Queries) -> None:
-    db.migrate(empty.conninfo, "base")
+    schema.migrate(empty.conninfo, "base")
     assert traces(empty) == set()
     for target, left in (("head", WEB_UI_TABLES | OWN_TABLES), ("base", WEB_UI_TABLES)):
         for _ in range(2):
-            db.migrate(empty.conninfo, target)
+            schema.migrate(empty.conninfo, target)
             assert tables(empty) == left
 
 
 def test_tables_of_the_web_ui_stay_as_they_are(empty: Queries) -> None:
     empty(WEB_UI)
     before = columns(empty)
-    db.migrate(empty.conninfo)
+    schema.migrate(empty.conninfo)
     post = empty.post("a.csv")
     assert columns(empty) == before
-    db.migrate(empty.conninfo, "base")
+    schema.migrate(empty.conninfo, "base")
     assert columns(empty) == before
     assert empty("SELECT id, added_later, task_status FROM post") == [(post, "kept", "в очереди")]
 
 
 def test_only_what_is_absent_of_them_is_made(empty: Queries) -> None:
     empty(WEB_UI + "DROP TABLE dwh_tables_info")
-    db.migrate(empty.conninfo)
+    schema.migrate(empty.conninfo)
     assert tables(empty) == WEB_UI_TABLES | OWN_TABLES
     assert empty.value('SELECT count(*) FROM "user"') == 1
 
 
 def test_the_tables_made_are_those_of_the_web_ui(empty: Queries, postgres: str) -> None:
-    db.migrate(empty.conninfo)
+    schema.migrate(empty.conninfo)
     made = columns(empty)
     empty('DROP TABLE post, "user", dwh_tables_info CASCADE')
     empty(WEB_UI + "ALTER TABLE post DROP added_later")
@@ -134,16 +136,16 @@ def test_the_version_is_the_queues_own_and_the_web_uis_is_left_alone(empty: Quer
         "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('web')"
     )
     assert version(empty) is None
-    db.migrate(empty.conninfo)
-    assert version(empty) == db.head()
-    db.migrate(empty.conninfo, "base")
+    schema.migrate(empty.conninfo)
+    assert version(empty) == schema.head()
+    schema.migrate(empty.conninfo, "base")
     assert empty("SELECT version_num FROM public.alembic_version") == [("web",)]
 
 
 def test_a_new_row_wakes_the_loop_and_a_progress_does_not(sql: Queries, database: str) -> None:
     with server_cursor(database) as cursor:
         connection = cursor.connection
-        cursor.execute(f"LISTEN {jobs.CHANNEL}")
+        cursor.execute(f"LISTEN {queueing.CHANNEL}")
 
         def heard(change: str) -> int:
             sql(change)
@@ -181,37 +183,37 @@ def test_two_that_start_together_migrate_one_after_the_other(empty: Queries) -> 
 
     def start() -> None:
         try:
-            db.migrate(empty.conninfo)
+            schema.migrate(empty.conninfo)
         except BaseException as error:
             errors.append(error)
 
-    empty("SELECT pg_advisory_lock(%s)", db.MIGRATION_LOCK)
+    empty("SELECT pg_advisory_lock(%s)", schema.MIGRATION_LOCK)
     threads = [threading.Thread(target=start) for _ in range(2)]
     for thread in threads:
         thread.start()
     wait_for(lambda: empty.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 2)
     assert tables(empty) == set()
-    empty("SELECT pg_advisory_unlock(%s)", db.MIGRATION_LOCK)
+    empty("SELECT pg_advisory_unlock(%s)", schema.MIGRATION_LOCK)
     for thread in threads:
         thread.join()
     assert errors == []
-    assert version(empty) == db.head()
+    assert version(empty) == schema.head()
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Queries) -> None:
     empty("CREATE SCHEMA tksva_q CREATE TABLE page (mine integer)")
     with pytest.raises(QueueError, match='cannot be brought to head: relation "page" already exists'):
-        db.migrate(empty.conninfo)
+        schema.migrate(empty.conninfo)
     assert tables(empty) == {"tksva_q.page"}
 
 
 def test_a_database_that_cannot_be_reached_is_away(empty: Queries, tmp_path: object) -> None:
     with pytest.raises(DatabaseAway):
-        db.migrate(f"host={tmp_path} user=postgres")
+        schema.migrate(f"host={tmp_path} user=postgres")
 
 
 def test_a_migration_whose_connection_is_terminated_is_away(empty: Queries) -> None:
-    empty("SELECT pg_advisory_lock(%s)", db.MIGRATION_LOCK)
+    empty("SELECT pg_advisory_lock(%s)", schema.MIGRATION_LOCK)
     waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
 
     def terminate() -> None:
@@ -221,7 +223,7 @@ def test_a_migration_whose_connection_is_terminated_is_away(empty: Queries) -> N
     killer = threading.Thread(target=terminate)
     killer.start()
     with pytest.raises(DatabaseAway):
-        db.migrate(empty.conninfo)
+        schema.migrate(empty.conninfo)
     killer.join()
 
 
@@ -232,7 +234,7 @@ def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -
 
     def migrate() -> None:
         try:
-            db.migrate(empty.conninfo)
+            schema.migrate(empty.conninfo)
         except DatabaseAway as error:
             errors.append(error)
 
@@ -250,8 +252,8 @@ def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -
     empty("ROLLBACK")
     assert len(errors) == 1
     assert tables(empty) == set()
-    db.migrate(empty.conninfo)
-    assert version(empty) == db.head()
+    schema.migrate(empty.conninfo)
+    assert version(empty) == schema.head()
 
 
 # --- a role with few rights -------------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ def modest(empty: Queries, postgres: str) -> Iterator[Queries]:
 def test_without_the_right_to_helpers_the_queue_installs_and_works(
     modest: Queries, empty: Queries, tmp_path: object
 ) -> None:
-    db.migrate(modest.conninfo)
+    schema.migrate(modest.conninfo)
     assert traces(modest) & (HELPERS | {"tksva_q_wake"}) == set()
     assert tables(modest) == WEB_UI_TABLES | OWN_TABLES
 
@@ -306,7 +308,7 @@ def test_without_the_right_to_helpers_the_queue_installs_and_works(
     assert empty.status(post) == "скрыта менеджером очереди"
     own.close()
 
-    db.migrate(modest.conninfo, "base")
+    schema.migrate(modest.conninfo, "base")
     assert tables(modest) == WEB_UI_TABLES
 
 
@@ -314,7 +316,7 @@ def test_without_the_right_to_make_a_schema_the_reason_is_one_line(modest: Queri
     name = empty.value("SELECT current_database()")
     empty(f"REVOKE CREATE ON DATABASE {name} FROM modest_{name}")
     with pytest.raises(QueueError, match="permission denied for database") as caught:
-        db.migrate(modest.conninfo)
+        schema.migrate(modest.conninfo)
     assert not isinstance(caught.value, DatabaseAway)
     assert "\n" not in str(caught.value)
 
@@ -322,9 +324,9 @@ def test_without_the_right_to_make_a_schema_the_reason_is_one_line(modest: Queri
 def test_helpers_that_another_role_has_made_are_left_where_they_cannot_be_taken_away(
     modest: Queries, empty: Queries
 ) -> None:
-    db.migrate(modest.conninfo)
+    schema.migrate(modest.conninfo)
     empty("CREATE INDEX tksva_q_waiting ON post (id) WHERE task_status = 'в очереди'")
-    db.migrate(modest.conninfo, "base")
+    schema.migrate(modest.conninfo, "base")
     assert traces(empty) == {"tksva_q_waiting"}
-    db.migrate(modest.conninfo)
-    assert version(modest) == db.head()
+    schema.migrate(modest.conninfo)
+    assert version(modest) == schema.head()
