@@ -114,7 +114,7 @@ class ObjectStore:
         self.bucket, _, prefix = self.url.partition("://")[2].partition("/")
         self.prefix = prefix + "/" if prefix else ""
         given = {
-            "key": settings.aws_access_key_id and settings.aws_access_key_id.get_secret_value(),
+            "key": settings.aws_access_key_id,
             "secret": settings.aws_secret_access_key and settings.aws_secret_access_key.get_secret_value(),
             "token": settings.aws_session_token and settings.aws_session_token.get_secret_value(),
             "endpoint_url": settings.aws_endpoint_url,

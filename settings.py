@@ -80,7 +80,7 @@ class Settings(Part):
     #: Where finished files go instead: a bucket, and what its keys begin with; None: they stay in FILES_DIR.
     files_url: Annotated[str | None, BeforeValidator(bucket)] = Field(default=None, examples=["s3://tksva/files"])
     # By the names that every client of S3 knows; what is not set is looked for where those look, too.
-    aws_access_key_id: SecretStr | None = Field(default=None, examples=["…"])
+    aws_access_key_id: Text | None = Field(default=None, examples=["AKIAIOSFODNN7EXAMPLE"])
     aws_secret_access_key: SecretStr | None = Field(default=None, examples=["…"])
     aws_session_token: SecretStr | None = Field(default=None, examples=["…"])
     aws_endpoint_url: Text | None = Field(default=None, examples=["https://storage.yandexcloud.net"])

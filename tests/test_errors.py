@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import errors
-from attempts import after_error
+from attempts import STORE_PAUSE_LIMIT, after_error
 from errors import (
     Cancelled,
     Interrupted,
@@ -14,6 +14,9 @@ from errors import (
     QueueError,
     SettingsError,
     StorageError,
+    StoreAway,
+    StoreError,
+    StoreRefused,
     UserError,
     WarehouseError,
 )
@@ -47,13 +50,14 @@ def end(error: QueueError, attempts: int = 5) -> Settlement | None:
 
 def test_every_error_has_the_one_root_and_says_what_it_means() -> None:
     own = [thing for thing in vars(errors).values() if isinstance(thing, type)]
-    assert len(own) == 9
+    assert len(own) == 12
     assert all(issubclass(kind, QueueError) and kind.__doc__ for kind in own)
 
 
 def test_no_error_is_a_kind_of_another_that_ends_differently() -> None:
     kinds = [UserError, WarehouseError, StorageError, SettingsError, LostJob, Interrupted, Cancelled, Postponed]
     assert [kind.__bases__ for kind in kinds] == [(QueueError,)] * len(kinds)
+    assert [kind.__bases__ for kind in (StoreAway, StoreRefused)] == [(StoreError,)] * 2
 
 
 def test_a_job_that_lacks_something_waits_for_it_without_spending_an_attempt() -> None:
@@ -62,11 +66,18 @@ def test_a_job_that_lacks_something_waits_for_it_without_spending_an_attempt() -
     assert end(Postponed("никого нет", 60.0), attempts=1) == wanted
 
 
+def test_a_job_that_waits_for_the_store_spends_no_attempt_either() -> None:
+    waits = end(StoreAway("не отвечает"), attempts=1)
+    assert waits
+    assert (waits.state, waits.outcome, waits.refund) == ("waiting", "given back", True)
+    assert 0 < waits.delay <= STORE_PAUSE_LIMIT
+
+
 def test_the_users_mistake_fails_the_job_at_once() -> None:
     assert end(UserError("станция: пусто")) == Settlement("failed", "failed", "станция: пусто")
 
 
-@pytest.mark.parametrize("kind", [WarehouseError, StorageError])
+@pytest.mark.parametrize("kind", [WarehouseError, StorageError, StoreRefused])
 def test_what_may_pass_is_tried_again_after_a_pause(kind: type[QueueError]) -> None:
     tried = end(kind("нет связи"))
     assert tried
@@ -74,13 +85,14 @@ def test_what_may_pass_is_tried_again_after_a_pause(kind: type[QueueError]) -> N
     assert tried.delay > 0
 
 
-@pytest.mark.parametrize("kind", [WarehouseError, StorageError])
+@pytest.mark.parametrize("kind", [WarehouseError, StorageError, StoreRefused])
 def test_what_does_not_pass_fails_with_the_last_attempt(kind: type[QueueError]) -> None:
     assert end(kind("нет связи"), attempts=1) == Settlement("failed", "failed", "нет связи")
 
 
 def test_only_a_part_file_that_was_lost_is_begun_again() -> None:
-    assert [end(kind("x")).restart for kind in (StorageError, WarehouseError)] == [True, False]  # type: ignore[union-attr]
+    kinds = (StorageError, WarehouseError, StoreRefused, StoreAway)
+    assert [end(kind("x")).restart for kind in kinds] == [True, False, False, False]  # type: ignore[union-attr]
 
 
 def test_a_job_of_somebody_elses_is_not_touched() -> None:
