@@ -38,7 +38,8 @@ class Bitrix:
         self.absent: set[int] = set()  # deals that are not known
         self.requests: list[float] = []  # when each came, in monotonic seconds
         self.calls: list[Call] = []
-        #: Tells what to do wrong: slow, 429, 500, 400, limit, half, nothing, html, odd; in a batch, all are errors.
+        #: Tells what to do wrong: slow, 429, 500, 400, limit, half, nothing, mute, html, odd. A mute one does what it
+        #: is asked for, and says nothing. Of a command in a batch, all the others are an error.
         self.fault: Callable[[str, int], str] = lambda _method, _id: ""
         #: Is called before a request is answered.
         self.before: Callable[[str, int], object] = lambda _method, _id: None
@@ -46,7 +47,7 @@ class Bitrix:
         self.pause = 0.0  # seconds that an answer takes
         self.slow = 2.0  # seconds that a slow one takes
         self.lock = threading.Lock()
-        self.server = Server(("127.0.0.1", 0), self._handler())
+        self.server = Server(self)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
@@ -73,6 +74,13 @@ class Bitrix:
             most = max(most, last - first + 1)
         return most
 
+    def answer(self, method: str, body: dict[str, Any]) -> tuple[int, object]:
+        """Do what a request asks for; return the status and the body of its answer."""
+        if method == "batch" and not self.batches:
+            return 404, {"error": "ERROR_METHOD_NOT_FOUND", "error_description": "Method not found!"}
+        found = self.batch(body) if method == "batch" else self.handle(method, body)
+        return (400, NOT_FOUND) if found is None else (200, {"result": found})
+
     def handle(self, method: str, body: dict[str, Any]) -> object:
         """Do what a method does; return its result, or None for the documented error."""
         number = int(body["id"])
@@ -97,7 +105,7 @@ class Bitrix:
         for name, command in body["cmd"].items():
             method, _, query = command.partition("?")
             fields = nested(query)
-            if self.fault(method, int(fields["id"])):
+            if self.fault(method, int(fields["id"])) not in {"", "mute"}:
                 errors[name] = {"error": "INTERNAL_SERVER_ERROR", "error_description": "Internal server error"}
                 continue
             found = self.handle(method, fields)
@@ -108,50 +116,6 @@ class Bitrix:
         # An empty array of PHP's is a list, also where others are objects.
         return {"result": results or [], "result_error": errors or [], "result_total": [], "result_next": []}
 
-    def _handler(bitrix) -> type[BaseHTTPRequestHandler]:  # noqa: N805 -- the handler has a self of its own
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                arrived = time.monotonic()
-                with bitrix.lock:
-                    bitrix.requests.append(arrived)
-                method = self.path.rsplit("/", 1)[1]
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                number = int(body.get("id", 0))
-                bitrix.before(method, number)
-                fault = bitrix.fault(method, number)
-                time.sleep(bitrix.slow if fault == "slow" else bitrix.pause)
-                if fault == "nothing":
-                    return
-                # PHP escapes the slashes of an address that it repeats.
-                complaint = json.dumps(f"refused at {self.path}").replace("/", "\\/").encode()
-                said = b'{"error": "X", "error_description": ' + complaint + b"}"
-                if fault in {"429", "500", "400"}:
-                    self.reply(int(fault), said)
-                elif fault == "limit":
-                    self.reply(503, b'{"error": "QUERY_LIMIT_EXCEEDED", "error_description": "Too many requests"}')
-                elif fault == "html":
-                    self.reply(200, b"<html>" + said)
-                elif fault == "odd":
-                    self.reply(200, b'{"result": "yes"}')
-                elif method == "batch" and not bitrix.batches:
-                    self.reply(404, b'{"error": "ERROR_METHOD_NOT_FOUND", "error_description": "Method not found!"}')
-                else:
-                    found = bitrix.batch(body) if method == "batch" else bitrix.handle(method, body)
-                    data = json.dumps(NOT_FOUND if found is None else {"result": found}).encode()
-                    self.reply(400 if found is None else 200, data, half=fault == "half")
-
-            def reply(self, status: int, data: bytes, half: bool = False) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) // 2] if half else data)
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        return Handler
-
 
 class Server(ThreadingHTTPServer):
     """Somebody who does not wait for its answer is nothing to complain of."""
@@ -159,7 +123,59 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, bitrix: Bitrix) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.bitrix = bitrix
+
     def handle_error(self, *_arguments: object) -> None:
+        pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A request: what is wrong with it, or what it is answered."""
+
+    server: Server
+
+    def do_POST(self) -> None:
+        bitrix = self.server.bitrix
+        with bitrix.lock:
+            bitrix.requests.append(time.monotonic())
+        method = self.path.rsplit("/", 1)[1]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = int(body.get("id", 0))
+        bitrix.before(method, number)
+        fault = bitrix.fault(method, number)
+        time.sleep(bitrix.slow if fault == "slow" else bitrix.pause)
+        # PHP escapes the slashes of an address that it repeats.
+        complaint = json.dumps(f"refused at {self.path}").replace("/", "\\/").encode()
+        said = b'{"error": "X", "error_description": ' + complaint + b"}"
+        match fault:
+            case "nothing":
+                pass
+            case "429" | "500" | "400":
+                self._reply(int(fault), said)
+            case "limit":
+                self._reply(503, b'{"error": "QUERY_LIMIT_EXCEEDED", "error_description": "Too many requests"}')
+            case "html":
+                self._reply(200, b"<html>" + said)
+            case "odd":
+                self._reply(200, b'{"result": "yes"}')
+            case _:
+                self._answer(*bitrix.answer(method, body), fault)
+
+    def _answer(self, status: int, content: object, fault: str) -> None:
+        data = json.dumps(content).encode()
+        if fault != "mute":
+            self._reply(status, data, half=fault == "half")
+
+    def _reply(self, status: int, data: bytes, *, half: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if half else data)
+
+    def log_message(self, *_arguments: object) -> None:
         pass
 
 
