@@ -29,6 +29,8 @@ def assign(task: Task, deal_id: int, cont_id: int, options: DealSettings) -> Non
     with task.database.transaction() as cursor:
         if not steps.known(cursor, task.job, deal_id, cont_id):
             raise UserError(f"сделкой {deal_id} занимается другое задание")
+        if steps.hopeless(cursor, deal_id):
+            raise Postponed(steps.NOBODY, NOBODY_SECONDS)
     deal, since = _take_up(task, deal_id)
     if deal.served:
         return

@@ -20,6 +20,11 @@ _HELD = (
     "EXISTS (SELECT FROM tksva_q.job h WHERE h.id = d.held_by AND h.attempt = d.held_attempt AND h.state = 'running'"
     " AND h.id <> %(job)s)"
 )
+#: There is still nobody for a deal that waits for somebody: asking about it again would take the turns of others.
+_HOPELESS = (
+    "(d.user_id IS NULL AND d.error IS NOT DISTINCT FROM %(nobody)s"
+    " AND NOT EXISTS (SELECT FROM tksva_q.deal_manager WHERE NOT is_excluded))"
+)
 _COLUMNS = "d.deal_id, d.cont_id, d.user_id, d.why, d.deal_updated, d.contact_updated, d.served"
 
 
@@ -62,6 +67,15 @@ def take_up(cursor: Cursor, job: jobs.Job, deal_id: int) -> tuple[Deal, datetime
     return (Deal(*row[:-1]), row[-1]) if row else None
 
 
+def hopeless(cursor: Cursor, deal_id: int) -> bool:
+    """Tell whether a deal waits for somebody who is not back."""
+    cursor.execute(
+        f"SELECT {_HOPELESS} FROM tksva_q.deal d WHERE d.deal_id = %(deal)s",  # noqa: S608
+        {"deal": deal_id, "nobody": NOBODY},
+    )
+    return cursor.fetchone() == (True,)
+
+
 def take_along(cursor: Cursor, job: jobs.Job, most: int) -> list[int]:
     """Hold the deals whose jobs would run next, `most` of them, in the order of the queue; return them."""
     draw.lock(cursor)
@@ -69,9 +83,9 @@ def take_along(cursor: Cursor, job: jobs.Job, most: int) -> list[int]:
         "UPDATE tksva_q.deal SET held_by = %(job)s, held_attempt = %(attempt)s WHERE deal_id IN ("  # noqa: S608
         "   SELECT d.deal_id FROM tksva_q.deal d JOIN tksva_q.job j ON j.id = d.job_id"
         "   WHERE d.state = 'waiting' AND NOT d.served AND j.state = 'waiting' AND j.run_at <= clock_timestamp()"
-        f"     AND NOT j.held AND NOT {_HELD}"
+        f"     AND NOT j.held AND NOT {_HELD} AND NOT {_HOPELESS}"
         "   ORDER BY j.priority DESC, j.queued_at, j.id LIMIT %(most)s) RETURNING deal_id",
-        {"job": job.id, "attempt": job.attempt, "most": most},
+        {"job": job.id, "attempt": job.attempt, "most": most, "nobody": NOBODY},
     )
     return sorted(row[0] for row in cursor.fetchall())
 

@@ -194,6 +194,21 @@ def test_a_deal_waits_while_everybody_is_on_leave_and_costs_nothing(
     assert sql.value("SELECT user_id FROM tksva_q.deal") is None
 
 
+def test_a_deal_that_waits_for_somebody_takes_no_turn_until_there_is_one(
+    deals: Database, make_task: MakeTask, options: Options, bitrix: Bitrix, sql: Queries
+) -> None:
+    leave(deals, 1, 2, 3, 4, 5, 6)
+    queue(deals, 1, 2)
+    for table in ("job", "deal"):
+        sql(f"UPDATE tksva_q.{table} SET error = %s", steps.NOBODY)
+    with pytest.raises(Postponed, match=r"^no available users$"):
+        assign(make_task(), 1, 1001, options())
+    assert bitrix.requests == []
+    leave(deals, 4, excluded=False)
+    run(make_task(), options(), 2)
+    assert bitrix.deals == {2: "4"}
+
+
 def test_everybody_going_on_leave_before_the_call_lets_it_wait(
     deals: Database, make_task: MakeTask, options: Options, bitrix: Bitrix
 ) -> None:
