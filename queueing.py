@@ -4,6 +4,7 @@ Locks are taken in the same order: job, post.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,11 +106,32 @@ def retry(cursor: Cursor, job_id: int | None = None) -> list[int]:
     Returns:
         The ids that were queued. A row of `post` that already lives on in a newer job is left alone.
     """
+    condition = "(%(id)s IS NULL AND state = 'failed') OR (id = %(id)s AND state IN ('failed', 'cancelled'))"
+    return _retry(cursor, condition, {"id": job_id})
+
+
+def retry_seen(cursor: Cursor, seen: Sequence[tuple[int, int]]) -> list[int]:
+    """Queue failed or cancelled jobs again, as `retry` does, in one statement.
+
+    Args:
+        cursor: in the caller's transaction.
+        seen: id and attempt of each; one that has been queued and has failed again since is left alone.
+    """
+    condition = (
+        "state IN ('failed', 'cancelled')"
+        " AND (id, attempt) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::integer[]))"
+    )
+    ids, attempts = [job for job, _ in seen], [attempt for _, attempt in seen]
+    return _retry(cursor, condition, {"ids": ids, "attempts": attempts})
+
+
+def _retry(cursor: Cursor, condition: str, values: dict[str, Any]) -> list[int]:
     cursor.execute(
-        "WITH j AS (UPDATE tksva_q.job SET state = 'waiting', spent = 0, cursor = NULL, rows = 0, total = NULL,"
+        "WITH j AS (UPDATE tksva_q.job SET state = 'waiting', spent = 0, cursor = NULL, rows = 0,"  # noqa: S608 -- ours
+        "   total = NULL,"
         "   error = NULL, run_at = now(), started_at = NULL, finished_at = NULL, cancel = false,"
         "   held = false"
-        "   WHERE ((%(id)s IS NULL AND state = 'failed') OR (id = %(id)s AND state IN ('failed', 'cancelled')))"
+        f"   WHERE ({condition})"
         "     AND NOT EXISTS (SELECT FROM tksva_q.job other WHERE other.post_id = job.post_id AND other.id > job.id)"
         "     AND (post_id IS NULL OR EXISTS"
         "       (SELECT FROM post WHERE post.id = job.post_id AND task_status = %(failed)s))"
@@ -117,7 +139,7 @@ def retry(cursor: Cursor, job_id: int | None = None) -> list[int]:
         " p AS (UPDATE post SET task_status = %(waiting)s, task_status_timestamp = localtimestamp FROM j"
         "   WHERE post.id = j.post_id)"
         " SELECT id FROM j ORDER BY id",
-        {"id": job_id, "failed": statuses.FAILED, "waiting": statuses.WAITING},
+        {"failed": statuses.FAILED, "waiting": statuses.WAITING} | values,
     )
     queued = [int(row[0]) for row in cursor.fetchall()]
     wake(cursor)

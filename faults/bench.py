@@ -199,23 +199,24 @@ class Bench:
 
     def daemon(self, *, wait: bool = True, **settings: object) -> Daemon:
         """Start a daemon on this database and folder."""
+        daemon = Daemon(self.folder, self.settings | settings)
+        self.daemons.append(daemon)
+        if wait:
+            wait_for(lambda: daemon.started or not daemon.lives, "the start of a daemon")
+        return daemon
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What every process on this database and folder is started with."""
         parts = psycopg2.extensions.parse_dsn(self.conninfo)
-        usual = {
-            "psql_host": parts["host"],
-            "psql_port": parts["port"],
-            "psql_dbname": parts["dbname"],
-            "psql_user": parts["user"],
+        return {
+            **{f"psql_{name}": parts[name] for name in ("host", "port", "dbname", "user")},
             "psql_pwd": "none",
             "var_dir": self.folder / f"var{len(self.daemons)}",
             "files_dir": self.files,
             "chunk_size": PAGE,
             "max_attempts": 1000,  # the suite kills more often than a job's own faults could
         }
-        daemon = Daemon(self.folder, usual | settings)
-        self.daemons.append(daemon)
-        if wait:
-            wait_for(lambda: daemon.started or not daemon.lives, "the start of a daemon")
-        return daemon
 
     def learn(self, wishes: tuple[Wish, ...] = WISHES) -> None:
         """Prepare one file of each kind undisturbed, and remember its bytes."""

@@ -39,9 +39,11 @@ def wait_for(probe: Callable[[], T | None], what: str | Callable[[], str], secon
 
 
 class Daemon:
-    """A queue manager; `settings` are keys of `.env` in lower case."""
+    """A queue manager, or another program of the project; `settings` are keys of `.env` in lower case."""
 
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, object], words: tuple[str, ...] = (str(ROOT / "queue_manager.py"),)
+    ) -> None:
         own = {name.upper() for name in Settings.model_fields}
         inherited = {key: value for key, value in os.environ.items() if key.upper() not in own}
         self.folder = folder
@@ -49,9 +51,9 @@ class Daemon:
         self.lines: list[str] = []
         self.began = time.time()
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "queue_manager.py")],
+            [sys.executable, *words],
             cwd=folder,  # there is no .env
-            env=inherited | {key.upper(): str(value) for key, value in settings.items()},
+            env=inherited | {"PYTHONPATH": str(ROOT)} | {key.upper(): str(value) for key, value in settings.items()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -124,7 +124,7 @@ class Guard:
     def authorize(self, request: Request) -> None:
         """Refuse whoever does not know the token; a form of a foreign page is refused whoever's browser sends it."""
         if request.method not in {"GET", "HEAD"} and not _bearer(request):
-            self._check_origin(request)
+            self.check_origin(request)
         if self.open or self.has_session(request):
             return
         given = _bearer(request) or _basic(request)
@@ -149,7 +149,8 @@ class Guard:
             self._failures.popitem(last=False)
 
     @staticmethod
-    def _check_origin(request: Request) -> None:
+    def check_origin(request: Request) -> None:
+        """Refuse what a foreign page has the browser send."""
         site = request.headers.get("sec-fetch-site")
         origin = request.headers.get("origin")
         foreign = site not in {None, "same-origin", "none"}

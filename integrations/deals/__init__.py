@@ -1,13 +1,12 @@
 """Deals of Bitrix24 among managers: a call says that a deal has come in, somebody is made responsible for it."""
 
 import json
-import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from db import Cursor
-from errors import Postponed
-from integrations.deals import book, draw
+from errors import UserError
+from integrations.deals import broker, steps
 from integrations.deals.options import DealSettings
 from processings import processing
 from settings import load_part
@@ -20,54 +19,36 @@ if TYPE_CHECKING:
 
 TITLE = "Сделки"
 SETTINGS = DealSettings
-#: Seconds before a deal looks again whether somebody is there; whoever comes back wakes it at once.
-NOBODY_SECONDS = 60.0
 
 
-@processing(book.FORM)
+@processing(steps.FORM)
 def process_carex_random(task: Task) -> None:
     """Choose who is responsible, once, and tell Bitrix24."""
-    from integrations.deals.bitrix import Bitrix  # noqa: PLC0415 -- only such a job pays for httpx
+    from integrations.deals.assign import assign  # noqa: PLC0415 -- only such a job pays for httpx
 
-    params = json.loads(task.job.params or "{}")
-    deal_id, cont_id = int(params["deal_id"]), int(params["cont_id"])
-    options = load_part(DealSettings)
-    bitrix = Bitrix(task, options)
-    with task.database.transaction() as cursor:
-        choice = draw.stored(cursor, deal_id)
-    if choice is None:
-        contact = bitrix.call("crm.contact.get", {"id": cont_id})
-        owner = str((contact or {}).get("ASSIGNED_BY_ID") or "")
-        choice = _choose(task, deal_id, "" if owner in {"0", options.tech_account} else owner)
-    fields = {"fields": {"ASSIGNED_BY_ID": choice.user_id}}
-    if not choice.deal_updated:
-        bitrix.call("crm.deal.update", {"id": deal_id} | fields)
-        with task.database.statement() as cursor:
-            cursor.execute("UPDATE tksva_q.deal SET deal_updated = true WHERE deal_id = %s", (deal_id,))
-    if choice.why == "draw":
-        bitrix.call("crm.contact.update", {"id": cont_id} | fields)
+    deal_id, cont_id = _ids(task.job.params)
+    with broker.counting(task.database):
+        assign(task, deal_id, cont_id, load_part(DealSettings))
 
 
-def _choose(task: Task, deal_id: int, owner: str) -> draw.Choice:
-    with task.database.transaction() as cursor:
-        user_id = owner or draw.draw(cursor, random.SystemRandom())
-        if user_id is None:
-            raise Postponed(book.NOBODY, NOBODY_SECONDS)
-        choice = draw.Choice(user_id, "contact" if owner else "draw")
-        draw.store(cursor, deal_id, choice)
-    return choice
+def _ids(params: str | None) -> tuple[int, int]:
+    try:
+        given = json.loads(params or "{}")
+        return int(given["deal_id"]), int(given["cont_id"])
+    except (ValueError, TypeError, KeyError):
+        raise UserError("нужны целые числа: deal_id — сделка, cont_id — её контакт") from None
 
 
 def routes() -> "APIRouter":
     """Return the calls and the page."""
-    from integrations.deals.routes import router  # noqa: PLC0415 -- only the web process has fastapi
+    from integrations.deals.api import router  # noqa: PLC0415 -- only the web process has fastapi
 
     return router
 
 
 def commands() -> "typer.Typer":
     """Return `manage.py deals ...`."""
-    from integrations.deals.commands import app  # noqa: PLC0415 -- only the command line has typer
+    from integrations.deals.cli import app  # noqa: PLC0415 -- only the command line has typer
 
     return app
 

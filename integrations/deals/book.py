@@ -1,13 +1,16 @@
 """The book of deals and managers: what is queued, who got what, who is on leave."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 import queueing
 from db import Cursor
+from integrations.deals.steps import FORM, NOBODY
 
-FORM = "process_carex_random"
-NOBODY = "no available users"
+#: Failed deals that one transaction queues again: as many as fit into its time limit many times over.
+RETRIES = 1000
+#: Key of the advisory lock under which they are, so that two callers do not wait for each other ("again" in ASCII).
+RETRY_LOCK = 0x616761696E
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,27 @@ class Manager:
     deals: int  # drawn for them
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """A deal that somebody has got."""
+
+    deal_id: int
+    cont_id: int
+    user_id: str
+    user_name: str  # empty for somebody who is no manager here
+    done_at: datetime
+    why: str  # contact: the contact has somebody; draw
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A deal of the error queue."""
+
+    deal_id: int
+    cont_id: int
+    error: str
+
+
 def queue(cursor: Cursor, deal_id: int, cont_id: int) -> None:
     """Queue a deal once; one that has failed is queued again."""
     cursor.execute(
@@ -30,17 +54,26 @@ def queue(cursor: Cursor, deal_id: int, cont_id: int) -> None:
         job = queueing.submit(cursor, FORM, {"deal_id": deal_id, "cont_id": cont_id})
         cursor.execute("UPDATE tksva_q.deal SET job_id = %s WHERE deal_id = %s", (job, deal_id))
     else:
-        retry(cursor, deal_id)
+        retry(cursor, failed(cursor, deal_id))
 
 
-def retry(cursor: Cursor, deal_id: int | None = None) -> list[int]:
-    """Queue a failed deal again, or every one; return the jobs, each of them given to one caller only."""
+def failed(cursor: Cursor, deal_id: int | None = None) -> list[tuple[int, int]]:
+    """Return job and attempt of a failed deal, or of every one, the oldest first."""
     cursor.execute(
-        "SELECT job_id FROM tksva_q.deal WHERE state = 'failed' AND (%(id)s::bigint IS NULL OR deal_id = %(id)s)"
-        " ORDER BY deal_id",
+        "SELECT job.id, job.attempt FROM tksva_q.deal JOIN tksva_q.job ON job.id = job_id"
+        " WHERE deal.state = 'failed' AND (%(id)s::bigint IS NULL OR deal_id = %(id)s) ORDER BY job.id",
         {"id": deal_id},
     )
-    return [job for (found,) in cursor.fetchall() for job in queueing.retry(cursor, found)]
+    return cursor.fetchall()
+
+
+def retry(cursor: Cursor, seen: list[tuple[int, int]]) -> list[int]:
+    """Queue the failed deals again that nobody has queued since they were seen; return the jobs.
+
+    Each of them is given to one caller only, however many there are.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (RETRY_LOCK,))
+    return queueing.retry_seen(cursor, seen)
 
 
 def standing(cursor: Cursor, found: list[int]) -> dict[str, int]:
@@ -53,27 +86,37 @@ def managers(cursor: Cursor) -> list[Manager]:
     """Return everybody with the number of deals drawn for them: the fairness count."""
     cursor.execute(
         "SELECT user_id, user_name, is_excluded, is_drawn, (SELECT count(*) FROM tksva_q.deal d"
-        " WHERE d.user_id = m.user_id AND why = 'draw') FROM tksva_q.deal_manager m ORDER BY user_id"
+        " WHERE d.user_id = m.user_id AND why = 'draw') FROM tksva_q.deal_manager m"
+        " ORDER BY length(user_id), user_id"
     )
     return [Manager(*row) for row in cursor.fetchall()]
 
 
-def assignments(cursor: Cursor, limit: int = 100) -> list[tuple[Any, ...]]:
-    """Return deal, contact, person, when and why, the newest first."""
+def assignments(cursor: Cursor, limit: int = 100) -> list[Assignment]:
+    """Return who got which deal, the newest first."""
     cursor.execute(
-        "SELECT deal_id, cont_id, user_id, done_at, why FROM tksva_q.deal WHERE state = 'done'"
+        "SELECT deal_id, cont_id, user_id, coalesce(user_name, ''), done_at, why"
+        " FROM tksva_q.deal LEFT JOIN tksva_q.deal_manager USING (user_id) WHERE state = 'done'"
         " ORDER BY done_at DESC, deal_id DESC LIMIT %s",
         (limit,),
     )
-    return cursor.fetchall()
+    return [Assignment(*row) for row in cursor.fetchall()]
 
 
-def failures(cursor: Cursor, limit: int = 100) -> list[tuple[Any, ...]]:
-    """Return the error queue: deal, contact, reason."""
+def failures(cursor: Cursor, limit: int = 100) -> list[Failure]:
+    """Return the error queue."""
     cursor.execute(
-        "SELECT deal_id, cont_id, error FROM tksva_q.deal WHERE state = 'failed' ORDER BY deal_id LIMIT %s", (limit,)
+        "SELECT deal_id, cont_id, coalesce(error, '') FROM tksva_q.deal WHERE state = 'failed' ORDER BY deal_id"
+        " LIMIT %s",
+        (limit,),
     )
-    return cursor.fetchall()
+    return [Failure(*row) for row in cursor.fetchall()]
+
+
+def count(cursor: Cursor) -> dict[str, int]:
+    """Return how many deals are in which state: waiting, failed, done."""
+    cursor.execute("SELECT state, count(*) FROM tksva_q.deal GROUP BY 1")
+    return {"waiting": 0, "failed": 0, "done": 0} | dict(cursor.fetchall())
 
 
 def add(cursor: Cursor, user_id: str, user_name: str) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 
 from db import Cursor
+from integrations.deals import broker
 
 
 def collect(cursor: Cursor) -> Iterator[Metric]:
@@ -28,5 +29,7 @@ def collect(cursor: Cursor) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("company_tasks_in_queue", "Deals that wait.", present.get("waiting", 0))
     yield GaugeMetricFamily("company_tasks_in_queue_errors", "Deals that failed.", present.get("failed", 0))
-    yield CounterMetricFamily("company_redis_errors", "Errors of the broker.", counted["broker"][0])
+    yield CounterMetricFamily(
+        "company_redis_errors", "Errors of the broker.", counted["broker"][0] + broker.unwritten()
+    )
     yield CounterMetricFamily("company_bitrix_errors", "Errors of Bitrix24.", counted["bitrix"][0])

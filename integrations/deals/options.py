@@ -17,6 +17,8 @@ class DealSettings(Part):
     tech_account: str = Field(default="1111", examples=["1111"])
     #: Requests a second, of all processes together.
     bitrix_rate: Annotated[float, Field(gt=0, le=1000)] = Field(default=2.0, examples=["2"])
+    #: Deals that share a request, where several wait; 1: each has its own.
+    bitrix_batch: Annotated[int, Field(ge=1, le=50)] = Field(default=50, examples=["50"])
     bitrix_attempts: Annotated[int, Field(ge=1, le=20)] = Field(default=5, examples=["5"])
     #: Seconds.
     bitrix_timeout: Annotated[float, BeforeValidator(duration(0.1, 600))] = Field(default=30.0, examples=["30"])

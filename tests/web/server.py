@@ -45,7 +45,7 @@ class Web:
             self.lines.append(line.rstrip("\n"))
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=15, **options)
+        return httpx.Client(base_url=self.url, trust_env=False, **{"timeout": 15} | options)
 
     def await_answer(self) -> None:
         def answers() -> bool:
