@@ -3,7 +3,7 @@
 import random
 
 from db import DatabaseAway, one_line, unforeseen
-from errors import Cancelled, Interrupted, LostJob, Postponed, StorageError, UserError, WarehouseError
+from errors import Cancelled, Interrupted, LostJob, Postponed, QueueError, StorageError, UserError, WarehouseError
 from jobs import Job, Settlement
 
 #: Seconds before the second attempt; every further pause is PAUSE_FACTOR times as long, up to PAUSE_LIMIT.
@@ -65,7 +65,7 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = after_fault(job, "out of memory", max_attempts, chunk_size=smaller(page))
         case RowsChanged() | StorageError():
             end = after_fault(job, reason, max_attempts, restart=True)
-        case WarehouseError():
+        case QueueError():
             end = after_fault(job, reason, max_attempts)
         case _:
             end = after_fault(job, unforeseen(error), max_attempts)
