@@ -46,8 +46,12 @@ def late(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[st
     schedules = [wanted.schedule(name) for name in wanted.timers]
     cursor.execute("SELECT timer, since FROM tksva_q.timer_seen")
     since = dict(cursor.fetchall())
-    cursor.execute("SELECT timer, max(started_at) FROM tksva_q.timer_run GROUP BY timer")
-    last = dict(cursor.fetchall())
+    cursor.execute(
+        "SELECT timer, (SELECT max(started_at) FROM tksva_q.timer_run AS run WHERE run.timer = wanted.timer)"
+        " FROM unnest(%s::text[]) AS wanted (timer)",
+        (list(wanted.timers),),
+    )
+    last = {name: at for name, at in cursor.fetchall() if at is not None}
     silent = []
     for line in timetable.listing(cursor, schedules, now):
         name = line.schedule.name

@@ -8,9 +8,10 @@ import psycopg2.errors
 import pytest
 
 from db import Database
-from integrations.timers import journal
+from integrations.timers import checks, journal, watch
 from tests.conftest import Queries
-from tests.timers.conftest import LAST_RUNS, STATISTICS, ended, fence
+from tests.plans import whole_reads
+from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define, ended, fence
 
 
 def test_a_run_is_a_row_that_is_ended_once(queue: Database, sql: Queries) -> None:
@@ -86,3 +87,29 @@ def test_the_newest_runs_come_first_and_those_of_a_day_the_oldest(queue: Databas
     assert [run.timer for run in of_day] == ["a", "a"]
     assert of_day[0].started_at < of_day[1].started_at
     assert of_day[0].seconds is not None
+
+
+def test_nothing_that_is_asked_often_reads_the_journal_whole(queue: Database, sql: Queries, define: Define) -> None:
+    define(TIMER)
+    sql(
+        "INSERT INTO zakaz.meta_job_runs (job, started_at, finished_at, status)"
+        " SELECT 'loader ' || g % 5, now() - g * interval '5 min', now() - g * interval '5 min', 'success'"
+        " FROM generate_series(1, 50000) g;"
+        "INSERT INTO tksva_q.timer_run (job_id, attempt, timer, job, started_at)"
+        " SELECT 1000000 + row_number() OVER (ORDER BY started_at), 1,"
+        "   CASE job WHEN 'loader 1' THEN 'qtickets' ELSE job END, job, started_at FROM zakaz.meta_job_runs;"
+        "DELETE FROM tksva_q.timer_outbox; ANALYZE zakaz.meta_job_runs; ANALYZE tksva_q.timer_run"
+    )
+    tables = ("meta_job_runs", "timer_run")
+    before = whole_reads(queue, sql, tables)
+    watch.look(queue)
+    ended(queue, "error")
+    watch.look(queue)
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    with queue.transaction() as cursor:
+        assert len(journal.last_runs(cursor)) == len(journal.last_runs(cursor, "qtickets")) == 20
+        assert 280 <= len(journal.since(cursor, yesterday)) <= 290
+        assert journal.close_dead(cursor) == 0
+        assert checks.checks(cursor)["job_runs"].status == "ok"
+    assert len(sql(LAST_RUNS)) == 20
+    assert whole_reads(queue, sql, tables) == before
