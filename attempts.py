@@ -8,9 +8,9 @@ from errors import (
     Interrupted,
     LostJob,
     Postponed,
+    QueueError,
     StorageError,
     StoreAway,
-    StoreRefused,
     UserError,
     WarehouseError,
 )
@@ -22,6 +22,8 @@ PAUSE_FACTOR = 4.0
 PAUSE_LIMIT = 900.0
 #: The longest pause of a job that waits for the store of FILES_URL: its file is ready.
 STORE_PAUSE_LIMIT = 120.0
+#: The part of a pause by which it is shorter or longer at random.
+PAUSE_JITTER = 0.2
 #: Rows below which a page is not halved again after an out-of-memory kill.
 SMALLEST_PAGE = 500
 
@@ -36,9 +38,17 @@ def pause(spent: int, first: float | None = None) -> float:
         spent: attempts so far.
         first: seconds before the second one, where they are the job's own.
     """
+    return _pause(spent, first) * random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311 -- jitter, not a secret
+
+
+def _pause(spent: int, first: float | None) -> float:
     exponent = min(spent - 1, 10)  # past the limit, and far from what a float cannot hold
-    seconds = min(max(PAUSE_LIMIT, first or 0.0), (PAUSE_SECONDS if first is None else first) * PAUSE_FACTOR**exponent)
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 -- jitter, not a secret
+    return min(max(PAUSE_LIMIT, first or 0.0), (PAUSE_SECONDS if first is None else first) * PAUSE_FACTOR**exponent)
+
+
+def longest_pauses(attempts: int, first: float | None = None) -> float:
+    """Return the seconds that the pauses between so many attempts take together, at most."""
+    return sum(_pause(spent, first) for spent in range(1, attempts)) * (1 + PAUSE_JITTER)
 
 
 def after_error(job: Job, error: BaseException, max_attempts: int, page: int) -> Settlement | None:
@@ -70,7 +80,7 @@ def after_error(job: Job, error: BaseException, max_attempts: int, page: int) ->
             end = after_fault(job, "out of memory", max_attempts, chunk_size=smaller(page))
         case RowsChanged() | StorageError():
             end = after_fault(job, reason, max_attempts, restart=True)
-        case WarehouseError() | StoreRefused():
+        case QueueError():
             end = after_fault(job, reason, max_attempts)
         case _:
             end = after_fault(job, unforeseen(error), max_attempts)

@@ -109,9 +109,8 @@ class Clock:
             (at if at > now or name in after else now + RETRY_SECONDS for name, at in self._next.items()),
             default=float("inf"),
         )
-        for run_at in (slot.run_at for decision in made for slot in decision.slots):
-            if run_at is not None:
-                heapq.heappush(self._begins, run_at.timestamp())
+        for begins in (slot.run_at for decision in made for slot in decision.slots if slot.run_at):
+            heapq.heappush(self._begins, begins.timestamp())
         return begun + self._begun(now)
 
     def _begun(self, now: float) -> int:

@@ -1,4 +1,4 @@
-"""How late the job of a slot begins: fifty schedules that are due every second, while two exports run."""
+"""How late the job of a slot begins: schedules that are due every second, while two exports run."""
 
 import itertools
 import statistics

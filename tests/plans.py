@@ -6,13 +6,13 @@ from db import Database
 from tests.conftest import Queries
 
 
-def whole_reads(own: Database, sql: Queries) -> int:
-    """How often `post` and `tksva_q.job` were read from end to end so far, by these two connections."""
+def whole_reads(own: Database, sql: Queries, tables: tuple[str, ...] = ("post", "job")) -> int:
+    """How often tables were read from end to end so far, by these two connections."""
     flush = "SELECT pg_stat_force_next_flush()"
     with own.statement() as cursor:
         cursor.execute(flush)
     sql(flush)
-    return int(sql.value("SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE relname IN ('post', 'job')"))
+    return int(sql.value("SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE relname = ANY(%s)", list(tables)))
 
 
 def history(sql: Queries, rows: int = 50_000) -> None:

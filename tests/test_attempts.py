@@ -161,3 +161,16 @@ def test_a_job_that_takes_its_worker_down_each_time_fails_in_the_end(make_job: C
 
 def test_a_job_that_was_cancelled_meanwhile_is_cancelled_by_the_loss(make_job: Callable[..., Job]) -> None:
     assert after_loss(make_job(cancel=True, rows=5), "the worker died", MAX) == CANCELLED
+
+
+def test_the_pauses_of_all_attempts_together_are_never_longer_than_it_is_said() -> None:
+    for attempts_, first in ((1, 30.0), (4, 30.0), (6, None), (3, 5000.0)):
+        longest = attempts.longest_pauses(attempts_, first)
+        taken = [sum(attempts.pause(spent, first) for spent in range(1, attempts_)) for _ in range(200)]
+        assert longest * 0.6 <= max(taken, default=0) <= longest
+
+
+def test_an_error_of_our_own_is_told_without_the_name_of_its_class(make_job: Callable[..., Job]) -> None:
+    end = attempts.after_error(make_job(), QueueError("код выхода 3"), 5, 1000)
+    assert end is not None
+    assert (end.state, end.reason) == ("waiting", "код выхода 3")

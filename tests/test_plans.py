@@ -10,9 +10,14 @@ import pytest
 
 import attempts
 import jobs
+import processings
+import timetable
 from db import Database
+from firing import PRUNE_EVERY, Clock
 from jobs import Job, PageRecord, Progress
+from processings import Processing
 from queue_manager import QueueManager
+from schedules import Schedule
 from tests.conftest import Queries, make_settings
 from tests.plans import history, whole_reads
 
@@ -110,3 +115,58 @@ def test_jobs_of_a_dead_worker_are_found_without_reading_a_table_whole(manager: 
     manager._tick()
     assert whole_reads(manager.database, sql) == before
     assert sql.value("SELECT state FROM tksva_q.job WHERE id = %s", job.id) == "waiting"
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+SCHEDULE_TABLES = ("job", "post", "slot")
+NOON = 1_772_366_400.0
+
+
+@pytest.fixture
+def ticking(manager: QueueManager, sql: Queries, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Schedule], Clock]:
+    """Ten schedules that are due every second, beside 50,000 slots of theirs and of others, decided and done."""
+    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
+    sql(
+        "INSERT INTO tksva_q.job (form, schedule, planned_at, state, started_at, finished_at)"
+        " SELECT 'nothing', 'tick ' || g %% 50, to_timestamp(%s) - g * interval '1 s', 'done', now(), now()"
+        " FROM generate_series(1, 50000) g;"
+        "INSERT INTO tksva_q.slot SELECT schedule, planned_at, 'fired', id FROM tksva_q.job WHERE schedule IS NOT NULL;"
+        "ANALYZE tksva_q.job; ANALYZE tksva_q.slot",
+        NOON,
+    )
+    schedules = [Schedule(f"tick {number}", "* * * * * *", "nothing", overlap="queue") for number in range(10)]
+    clock = Clock(schedules)
+    clock.tick(manager.database, NOON)
+    return schedules, clock
+
+
+def test_slots_are_decided_and_their_jobs_run_without_reading_a_table_whole(
+    manager: QueueManager, sql: Queries, ticking: tuple[list[Schedule], Clock]
+) -> None:
+    _, clock = ticking
+    sql("UPDATE tksva_q.job SET run_at = now() + interval '1 day' WHERE state = 'waiting'")  # not these
+    before = whole_reads(manager.database, sql, SCHEDULE_TABLES)
+    for second in range(1, ROUNDS + 1):
+        assert clock.tick(manager.database, NOON + second) == 10
+        for _ in range(10):
+            settle(manager.database, claim(manager), attempts.DONE)
+    clock.tick(manager.database, NOON + ROUNDS + PRUNE_EVERY)  # late: some of them are missed, and old slots go
+    assert whole_reads(manager.database, sql, SCHEDULE_TABLES) == before
+    assert sql.value("SELECT count(*) FROM tksva_q.job WHERE schedule IS NOT NULL AND state = 'done'") == (
+        50_000 + 10 * ROUNDS
+    )
+
+
+def test_what_a_person_sees_of_schedules_and_does_to_them_reads_no_table_whole(
+    manager: QueueManager, sql: Queries, ticking: tuple[list[Schedule], Clock]
+) -> None:
+    schedules, _ = ticking
+    before = whole_reads(manager.database, sql, SCHEDULE_TABLES)
+    with manager.database.transaction() as cursor:
+        assert len(timetable.listing(cursor, schedules)) == len(schedules)
+    for schedule in schedules:
+        assert timetable.start(manager.database, schedule)
+        assert timetable.start(manager.database, schedule)
+        assert len(timetable.stop(manager.database, schedule)) == 2
+    assert whole_reads(manager.database, sql, SCHEDULE_TABLES) == before

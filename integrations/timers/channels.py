@@ -1,16 +1,20 @@
 """Where alerts are said: mail, Telegram, a webhook. What could not be sent is tried again later."""
 
 import datetime
+import http.client
 import json
 import smtplib
 import ssl
+import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Any
 
 from db import Cursor, Database, one_line
 from integrations.timers.options import TimerSettings
-from logs import log, redact
+from logs import Secrets, log, redact
 
 #: Seconds that a server may take.
 SEND_SECONDS = 10.0
@@ -18,6 +22,12 @@ SEND_SECONDS = 10.0
 BATCH = 20
 #: Tries before a message is given up; the pauses between them grow from a minute.
 TRIES = 12
+#: Seconds that a server may ask to be left alone.
+LONGEST_PAUSE = 86400.0
+#: Bytes of a refusal that are read, and characters of it that are kept.
+_REFUSAL, _REASON = 64 * 1024, 300
+#: Characters of a message to Telegram, which takes 4096.
+_TELEGRAM = 4000
 
 _CLAIM = """
 UPDATE tksva_q.timer_message m SET tries = m.tries + 1, next_at = %(now)s + (m.tries + 1) * interval '1 minute'
@@ -37,6 +47,22 @@ class Message:
     body: str
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a message could not be sent."""
+
+    reason: str
+    pause: float = 0.0  # seconds that the server wants to be left alone
+
+
+class Refused(Exception):
+    """A server has answered that it does not take the message."""
+
+    def __init__(self, status: int, said: str, pause: float) -> None:
+        super().__init__(f"HTTP {status}: {said}" if said else f"HTTP {status}")
+        self.pause = pause
+
+
 def names(settings: TimerSettings) -> tuple[str, ...]:
     """Return the channels that are set up."""
     wanted = {
@@ -53,14 +79,15 @@ def send_due(database: Database, settings: TimerSettings, now: datetime.datetime
         due = _claim(cursor, now)
     sent = 0
     for message in due:
-        error = _send(settings, message)
+        failure = _send(settings, message)
+        reason, pause = (failure.reason, failure.pause) if failure else (None, 0.0)
         with database.statement() as cursor:
             cursor.execute(
-                "UPDATE tksva_q.timer_message SET error = %s, sent_at = CASE WHEN %s::text IS NULL THEN %s END"
-                " WHERE id = %s",
-                (error, error, now, message.id),
+                "UPDATE tksva_q.timer_message SET error = %s, sent_at = %s,"
+                " next_at = greatest(next_at, %s + make_interval(secs => %s)) WHERE id = %s",
+                (reason, None if failure else now, now, pause, message.id),
             )
-        sent += error is None
+        sent += failure is None
     return sent
 
 
@@ -69,7 +96,7 @@ def _claim(cursor: Cursor, now: datetime.datetime) -> list[Message]:
     return sorted((Message(*row) for row in cursor.fetchall()), key=lambda message: message.id)
 
 
-def _send(settings: TimerSettings, message: Message) -> str | None:
+def _send(settings: TimerSettings, message: Message) -> Failure | None:
     """Send a message; return why not, None where it went out."""
     try:
         match message.channel:
@@ -77,26 +104,56 @@ def _send(settings: TimerSettings, message: Message) -> str | None:
                 _mail(settings, message)
             case "telegram":
                 token = settings.tg_bot_token.get_secret_value()
-                text = f"{message.subject}\n{message.body}"[:4000]
+                text = f"{message.subject}\n{message.body}"[:_TELEGRAM]
                 _post(f"{settings.tg_api_url}/bot{token}/sendMessage", {"chat_id": settings.tg_chat_id, "text": text})
             case "webhook" if settings.alert_webhook:
                 _post(settings.alert_webhook.get_secret_value(), {"title": message.subject, "message": message.body})
             case _:
-                return "канал больше не настроен"
-    except (OSError, ValueError, smtplib.SMTPException) as error:
-        reason = redact(one_line(error))
+                return Failure("канал больше не настроен")
+    except (OSError, ValueError, smtplib.SMTPException, http.client.HTTPException, Refused) as error:
+        reason = redact(_secrets(settings).hide(one_line(error)))
         log.warning("alert_not_sent", extra={"channel": message.channel, "reason": reason})
-        return reason
+        return Failure(reason, error.pause if isinstance(error, Refused) else 0.0)
     log.info("alert_sent", extra={"channel": message.channel, "title": message.subject})
     return None
+
+
+def _secrets(settings: TimerSettings) -> Secrets:
+    """Return what no error may tell: of a webhook all but its host."""
+    secrets = Secrets()
+    secrets.add([settings.tg_bot_token.get_secret_value(), settings.smtp_password.get_secret_value()])
+    if settings.alert_webhook:
+        parts = urllib.parse.urlsplit(settings.alert_webhook.get_secret_value())
+        secrets.add([parts.path.strip("/"), parts.query])
+    return secrets
 
 
 def _post(url: str, content: dict[str, str]) -> None:
     body = json.dumps(content, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
     request = urllib.request.Request(url, body, headers)  # noqa: S310 -- the settings let only http and https in
-    with urllib.request.urlopen(request, timeout=SEND_SECONDS):  # noqa: S310 -- as above
-        pass
+    try:
+        with urllib.request.urlopen(request, timeout=SEND_SECONDS):  # noqa: S310 -- as above
+            pass
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refusal(error) from None
+
+
+def _refusal(error: urllib.error.HTTPError) -> Refused:
+    """Return what a server says, as the Bot API does: `description`, and `retry_after` where it is asked too often."""
+    try:
+        said: Any = json.loads(error.read(_REFUSAL))
+    except (OSError, ValueError, http.client.HTTPException):
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    parameters = said.get("parameters")
+    wanted = parameters.get("retry_after") if isinstance(parameters, dict) else error.headers.get("Retry-After")
+    try:
+        pause = min(LONGEST_PAUSE, max(0.0, float(wanted or 0)))
+    except (TypeError, ValueError):  # a date, or no number at all
+        pause = 0.0
+    return Refused(error.code, str(said.get("description") or error.reason or "")[:_REASON], pause)
 
 
 def _mail(settings: TimerSettings, message: Message) -> None:

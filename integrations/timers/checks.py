@@ -15,8 +15,6 @@ from workloads import Check
 PERIODS = 2
 #: Seconds that reaching ClickHouse may take.
 REACH_SECONDS = 1.0
-#: Slots that are looked at for the longest pause between two of them.
-_SLOTS = 32
 _RANK = {"ok": 0, "warning": 1, "error": 2}
 
 
@@ -48,15 +46,19 @@ def late(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[st
     schedules = [wanted.schedule(name) for name in wanted.timers]
     cursor.execute("SELECT timer, since FROM tksva_q.timer_seen")
     since = dict(cursor.fetchall())
-    cursor.execute("SELECT timer, max(started_at) FROM tksva_q.timer_run GROUP BY timer")
-    last = dict(cursor.fetchall())
+    cursor.execute(
+        "SELECT timer, (SELECT max(started_at) FROM tksva_q.timer_run AS run WHERE run.timer = wanted.timer)"
+        " FROM unnest(%s::text[]) AS wanted (timer)",
+        (list(wanted.timers),),
+    )
+    last = {name: at for name, at in cursor.fetchall() if at is not None}
     silent = []
     for line in timetable.listing(cursor, schedules, now):
         name = line.schedule.name
         if not line.enabled or name not in since:
             continue
         heard = max(since[name], last.get(name, since[name]))
-        if now - heard > PERIODS * period(line.schedule, heard):
+        if now > late_after(line.schedule, heard):
             silent.append(name)
     return silent
 
@@ -71,8 +73,10 @@ def notice(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> None:
     )
 
 
-def period(schedule: Schedule, after: datetime.datetime) -> datetime.timedelta:
-    """Return the longest pause between two of the next slots, the jitter included."""
-    coming = itertools.islice(slots(schedule, after), _SLOTS)
-    pauses = (later - earlier for earlier, later in itertools.pairwise(coming))
-    return max(pauses, default=datetime.timedelta()) + datetime.timedelta(seconds=schedule.jitter)
+def late_after(schedule: Schedule, heard: datetime.datetime) -> datetime.datetime:
+    """Return when a timer is late that was last heard of then: two slots and twice the time between them have passed.
+
+    It is the schedule that counts and no fixed hour: one that pauses over the weekend is not late on Sunday.
+    """
+    first, second = itertools.islice(slots(schedule, heard), 2)
+    return max(second, heard + PERIODS * (second - first)) + datetime.timedelta(seconds=schedule.jitter)

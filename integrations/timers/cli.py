@@ -25,6 +25,8 @@ AnyName = Annotated[str | None, typer.Argument(metavar="T", help="Таймер; 
 
 #: Seconds between two looks at a job that is waited for.
 WAIT_SECONDS = 0.5
+#: Seconds in which a run that is stopped has ended, where a queue is there to end it.
+STOP_SECONDS = 40.0
 #: How a job stands, in the words of a person.
 STATES = {"waiting": "ждёт", "running": "идёт", "done": "успех", "failed": "ошибка", "cancelled": "отменён"}
 
@@ -137,9 +139,21 @@ def restart(timer: Name) -> None:
     _root()
     _, schedule = _find(timer)
     database = _database()
-    timetable.stop(database, schedule)
+    _await_stop(database, timetable.stop(database, schedule))
     job = timetable.start(database, schedule)
-    print(f"{timer}: задание {job}" if job else f"{timer}: прошлый запуск ещё останавливается, повторите start")
+    print(f"{timer}: задание {job}" if job else f"{timer}: прошлый запуск ещё идёт")
+
+
+def _await_stop(database: Database, jobs: list[int]) -> None:
+    """Wait until jobs that were told to stop have ended."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        with database.statement() as cursor:
+            cursor.execute("SELECT FROM tksva_q.job WHERE id = ANY(%s) AND state IN ('waiting', 'running')", (jobs,))
+            if not cursor.rowcount:
+                return
+        time.sleep(WAIT_SECONDS / 5)
+    raise QueueError(f"прошлый запуск не остановился за {STOP_SECONDS:g} с; работает ли очередь?")
 
 
 @app.command()

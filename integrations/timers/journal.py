@@ -8,6 +8,9 @@ from typing import Any, Literal
 from db import Cursor
 from jobs import Fence
 
+#: No run takes longer: the greatest time limit there is, and a day for whatever comes.
+LONGEST = datetime.timedelta(days=8)
+
 # The end of the attempt, as the queue noted it, is that of the run whose worker died.
 _CLOSE_DEAD = """
 UPDATE zakaz.meta_job_runs m
@@ -95,7 +98,7 @@ def last_runs(cursor: Cursor, timer: str | None = None, limit: int = 20) -> list
         "SELECT r.timer, r.job_id, r.attempt, m.job, m.started_at, m.finished_at, m.rows_processed, m.status,"
         "   m.message, r.output"
         " FROM zakaz.meta_job_runs m JOIN tksva_q.timer_run r USING (job, started_at)"
-        " WHERE %(timer)s::text IS NULL OR r.timer = %(timer)s ORDER BY m.started_at DESC LIMIT %(limit)s",
+        " WHERE %(timer)s::text IS NULL OR r.timer = %(timer)s ORDER BY r.started_at DESC LIMIT %(limit)s",
         {"timer": timer, "limit": limit},
     )
     return [Run(*row) for row in cursor.fetchall()]
@@ -106,7 +109,8 @@ def since(cursor: Cursor, begin_at: datetime.datetime) -> list[Run]:
     cursor.execute(
         "SELECT r.timer, r.job_id, r.attempt, m.job, m.started_at, m.finished_at, m.rows_processed, m.status,"
         "   m.message, '' FROM zakaz.meta_job_runs m JOIN tksva_q.timer_run r USING (job, started_at)"
-        " WHERE coalesce(m.finished_at, now()) > %s ORDER BY m.started_at LIMIT 5000",
-        (begin_at,),
+        " WHERE coalesce(m.finished_at, now()) > %s AND m.started_at > %s AND r.started_at > %s"
+        " ORDER BY m.started_at LIMIT 5000",
+        (begin_at, begin_at - LONGEST, begin_at - LONGEST),
     )
     return [Run(*row) for row in cursor.fetchall()]

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+from attempts import longest_pauses
 from db import HERE
 from errors import SettingsError
 from integrations.timers.definitions import GRACE_SECONDS, Definitions, Timer
@@ -69,9 +70,9 @@ def _timer(wanted: Definitions, name: str, timer: Timer) -> str:
 
 
 def _service(wanted: Definitions, name: str, timer: Timer) -> str:
-    # All attempts with their pauses, which double; the queue itself keeps the limit of each.
-    pauses = sum(wanted.retry_seconds * 2**number for number in range(wanted.retries))
-    limit = (timer.time_limit + GRACE_SECONDS) * (wanted.retries + 1) + 2 * pauses
+    # All attempts with their pauses, each waiting a little for a worker; the queue itself keeps the limit of each.
+    attempts = wanted.retries + 1
+    limit = (timer.time_limit + 2 * GRACE_SECONDS) * attempts + longest_pauses(attempts, wanted.retry_seconds)
     folder, python = str(HERE).replace("%", "%%"), sys.executable.replace("%", "%%")
     lines = [
         "# Written by `manage.py timers install --systemd` from schedules.toml",

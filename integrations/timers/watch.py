@@ -73,7 +73,11 @@ def silent(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[
     """Return the timers that should have run and did not."""
     return [
         Problem(
-            f"late:{name}", wanted.timers[name].job, "error", f"Таймер {name} молчит", "пропущено больше двух запусков"
+            f"late:{name}",
+            wanted.timers[name].job,
+            "error",
+            f"Таймер {name} молчит",
+            "пропущено не меньше двух запусков",
         )
         for name in checks.late(cursor, wanted, now)
     ]

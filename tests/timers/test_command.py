@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from errors import Interrupted, UserError
-from integrations.timers import command, envfile
+from integrations.timers import command
 from integrations.timers.command import CommandFailed, MissingCommand
 from integrations.timers.definitions import Timer
 from tests.conftest import ROOT, wait_for
@@ -149,18 +148,20 @@ def test_the_environment_is_the_files_and_its_values_are_hidden(
     assert done.output == "***  False"
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_an_environment_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
-    file = tmp_path / "loader.env"
-    file.write_text("A=1")
-    file.chmod(mode)
-    with pytest.raises(UserError, match="файл доступен не только службе; исправить: chmod 600"):
-        envfile.read(file)
+def test_a_missing_folder_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="нет рабочей папки"):
+        command.run(timer("", tmp_path / "nowhere"), never)
 
 
-def test_a_line_that_is_no_variable_is_named_without_its_text(tmp_path: Path) -> None:
+def test_output_that_is_no_text_is_kept_as_it_can_be(tmp_path: Path) -> None:
+    done = command.run(timer("import os; os.write(1, b'\\xff\\0 \\xd0\\xb4\\n')", tmp_path), never)
+    assert (done.error, done.output) == (None, "\N{REPLACEMENT CHARACTER}\\x00 д")
+
+
+def test_a_secret_on_the_edge_of_what_is_kept_is_not_told_by_half(tmp_path: Path) -> None:
     file = tmp_path / "loader.env"
-    file.write_text("A=1\nsecret words\n")
-    os.chmod(file, 0o600)
-    with pytest.raises(UserError, match=r"строка 2: не КЛЮЧ=значение$"):
-        envfile.read(file)
+    file.write_text("API_KEY=" + "s3cret-" * 20, encoding="utf-8")
+    file.chmod(0o600)
+    code = f"import os; os.write(1, os.environ['API_KEY'].encode() + b'x' * ({command.HELD} - 60))"
+    done = command.run(timer(code, tmp_path, env_file=file), never)
+    assert "s3cret" not in done.output

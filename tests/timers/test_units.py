@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import attempts
 from errors import SettingsError
 from integrations.timers import definitions, units
 from schedules import Schedule, slots
@@ -68,3 +69,19 @@ def test_other_lines_of_cron_mean_the_same_to_systemd(cron: str) -> None:
 def test_what_systemd_cannot_say_is_refused(cron: str) -> None:
     with pytest.raises(SettingsError, match=f"^cron {re.escape(cron)}: "):
         units.calendars(cron)
+
+
+@pytest.mark.parametrize("name", COMPANY.timers)
+def test_a_service_has_time_for_all_attempts_and_their_pauses(name: str) -> None:
+    service = units.files(COMPANY)[f"tksva_q_{name}.service"]
+    limit = float(re.findall(r"TimeoutStartSec=(\S+)", service)[0])
+    attempt = COMPANY.schedule(name).time_limit or 0
+    longest = [attempts.pause(spent, COMPANY.retry_seconds) for spent in (1, 2, 3) for _ in range(20)]
+    assert limit > 4 * attempt + max(longest[:20]) + max(longest[20:40]) + max(longest[40:])
+
+
+def test_a_timer_says_the_definition() -> None:
+    timer = units.files(COMPANY)["tksva_q_vk_ads.timer"].splitlines()
+    assert {"RandomizedDelaySec=300", "Persistent=true", "WantedBy=timers.target"} <= set(timer)
+    assert "OnCalendar=*-*-* 00:00:00 Europe/Moscow" in timer
+    assert units.files(COMPANY.model_copy(update={"missed": "skip"}))["tksva_q_vk_ads.timer"].count("Persistent=false")

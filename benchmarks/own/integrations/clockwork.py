@@ -5,7 +5,7 @@ from schedules import Schedule
 from tasks import Task
 
 #: How many there are.
-COUNT = 50
+COUNT = 25
 #: Where a job writes its planned time, and the moment of its first statement.
 TABLE = "CREATE TABLE punctual (planned_at timestamptz, began_at timestamptz DEFAULT clock_timestamp())"
 SCHEDULES = tuple(
