@@ -317,6 +317,21 @@ def test_a_failed_job_is_retried_with_fresh_attempts(own: Database, sql: Queries
     assert (again.id, again.attempt, again.spent) == (job.id, 2, 1)
 
 
+def test_only_what_stands_as_it_was_seen_is_retried_of_many(own: Database, sql: Queries, worker: str) -> None:
+    ended = []
+    for state in ("failed", "cancelled", "done", "failed"):
+        with own.transaction() as cursor:
+            jobs.submit(cursor, "f", {})
+        job = certain(own, worker)
+        settle(own, job, Settlement(state, state, "…"))  # type: ignore[arg-type]
+        ended.append((job.id, job.attempt))
+    first, second, third, fourth = ended
+    with own.transaction() as cursor:
+        assert jobs.retry_seen(cursor, []) == []
+        assert jobs.retry_seen(cursor, [first, second, third, (fourth[0], 7)]) == [first[0], second[0]]
+        assert jobs.retry_seen(cursor, [first, fourth]) == [fourth[0]]
+
+
 def test_a_row_queued_anew_by_the_web_ui_is_not_retried_twice(own: Database, sql: Queries, worker: str) -> None:
     post = sql.post("a.csv")
     take_in(own)
