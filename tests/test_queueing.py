@@ -173,3 +173,18 @@ def test_a_row_that_its_user_has_hidden_stays_so_when_its_job_is_cancelled(own: 
     with own.transaction() as cursor:
         assert queueing.cancel(cursor, sql.value("SELECT id FROM tksva_q.job")) == "waiting"
     assert sql.status(post) == "скрыта пользователем"
+
+
+def test_only_what_stands_as_it_was_seen_is_retried_of_many(own: Database, sql: Queries, worker: str) -> None:
+    ended = []
+    for state in ("failed", "cancelled", "done", "failed"):
+        with own.transaction() as cursor:
+            queueing.submit(cursor, "f", {})
+        job = certain(own, worker)
+        settle(own, job, Settlement(state, state, "…"))  # type: ignore[arg-type]
+        ended.append((job.id, job.attempt))
+    first, second, third, fourth = ended
+    with own.transaction() as cursor:
+        assert queueing.retry_seen(cursor, []) == []
+        assert queueing.retry_seen(cursor, [first, second, third, (fourth[0], 7)]) == [first[0], second[0]]
+        assert queueing.retry_seen(cursor, [first, fourth]) == [fourth[0]]

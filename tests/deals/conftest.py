@@ -111,7 +111,7 @@ def fast(bitrix: Bitrix, **changed: object) -> dict[str, object]:
         "bitrix_rate": 500,
         "bitrix_pause": 0.01,
         "bitrix_attempts": 3,
-        "bitrix_timeout": 1,
+        "bitrix_timeout": 20,
         "log_level": "DEBUG",
         **changed,
     }

@@ -21,7 +21,7 @@ from tests.conftest import Daemon, Queries
 from tests.deals.conftest import ON, await_states, fast, queue, states
 from tests.deals.test_book import fail
 from tests.web.server import TOKEN, Web
-from tests.web.test_schema import CHECKS, EXAMPLES, NEGATIVE
+from tests.web.test_schema import CHECKS, NEGATIVE
 from web.database import Pool
 
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode()}
@@ -63,7 +63,7 @@ def test_fifty_failed_deals_are_done_within_one_answer_at_two_requests_a_second(
 ) -> None:
     queue(deals, *range(1, 51))
     fail(sql, *range(1, 51))
-    start_daemon(**fast(bitrix, workers=2, bitrix_rate=2, bitrix_timeout=30))
+    start_daemon(**fast(bitrix, bitrix_rate=2))
     assert client.get("/retry-errors").json() == {
         "error_tasks_remaining": 0,
         "successful_tasks": 50,
@@ -181,7 +181,7 @@ def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(
         tried.add(f"{operation.method.upper()} {operation.path}")
 
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=20,
             deadline=None,
             database=None,
             phases=[Phase.explicit, Phase.generate],

@@ -110,7 +110,8 @@ def test_the_webhooks_secret_is_nowhere(  # noqa: PLR0913, PLR0917 -- fixtures
 ) -> None:
     faults = {1: "429", 2: "500", 3: "limit", 4: "half", 5: "nothing", 6: "slow", 7: "html", 8: "400"}
     bitrix.fault = lambda method, number: faults.get(number, "") if method == "crm.deal.update" else ""
-    settings = fast(bitrix, workers=2, log_file=tmp_path / "queue.log", bitrix_attempts=2)
+    settings = fast(bitrix, workers=2, log_file=tmp_path / "queue.log", bitrix_attempts=2, bitrix_timeout=2)
+    bitrix.slow = 4.0
     daemon, web = start_daemon(**settings), start_web(**settings)
     with web.client() as client:
         queue(deals, *range(1, 10))
