@@ -15,8 +15,8 @@ import pytest
 
 import db
 import install
-import queue_manager
 import settings as settings_module
+import worker_loop
 from errors import QueueError
 from settings import Settings
 from tests.conftest import ROOT
@@ -78,7 +78,7 @@ def test_systemd_finds_little_that_a_break_in_could_use(
 
 
 def test_the_queue_is_given_the_time_that_it_needs_to_stop() -> None:
-    assert float(property_of("tksva_q.service", "TimeoutStopSec")) > queue_manager.DRAIN_SECONDS + 2 + 10
+    assert float(property_of("tksva_q.service", "TimeoutStopSec")) > worker_loop.DRAIN_SECONDS + 2 + 10
 
 
 @pytest.mark.parametrize(
