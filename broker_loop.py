@@ -39,6 +39,7 @@ class BrokerLoop(WorkerLoop):
         super().__init__(settings, conninfo, "tksva_q worker", settings.workers, manages=False)
         self._vacancy = vacancy
         self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._heeded: list[Call] = []  # still to be answered
         self._looking = True  # whether something may wait for which no message comes
         self._free = 0  # children that had nothing to do at the end of the last turn
         self._told = False
@@ -75,17 +76,15 @@ class BrokerLoop(WorkerLoop):
                 vacant.pop(0)
         while not self._calls.empty():
             call = self._calls.get()
-            try:
-                taken = self._take(vacant[0]) if vacant else None
-                if taken is not None:
-                    vacant.pop(0)
-                if taken != call.job_id:
-                    with self.database.statement() as cursor:
-                        dispatch.used_up(cursor, call.job_id)
-            finally:
-                call.answered()
+            self._heeded.append(call)
+            taken = self._take(vacant[0]) if vacant else None
+            if taken is not None:
+                vacant.pop(0)
+            if taken != call.job_id:
+                with self.database.statement() as cursor:
+                    dispatch.used_up(cursor, call.job_id)
         self._free = len(vacant)
-        self._tell(bool(vacant))
+        self._answer(vacant=bool(vacant))
 
     def _take(self, slot: int) -> int | None:
         """Claim a job for an idle child; return its id."""
@@ -95,15 +94,19 @@ class BrokerLoop(WorkerLoop):
         self.tick_at = min(self.tick_at, time.monotonic() + WATCH_SECONDS)
         return job.id
 
-    def _tell(self, vacant: bool) -> None:
+    def _answer(self, *, vacant: bool) -> None:
+        """Say first whether there is room for more: the answer to a message lets the next one come."""
         if vacant != self._told:
             self._told = vacant
             self._vacancy(vacant)
+        for call in self._heeded:
+            call.answered()
+        self._heeded.clear()
 
     def _away(self, error: Exception) -> None:
         """Without the database no message can be understood: it is dropped, and its job found by looking."""
         self._looking = True
-        self._tell(vacant=False)
         while not self._calls.empty():
-            self._calls.get().answered()
+            self._heeded.append(self._calls.get())
+        self._answer(vacant=False)
         super()._away(error)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from listening import ListeningBroker
 
 HERE = str(Path(__file__).resolve().parent)
-#: Whose own lines tell nothing that this project's do not.
-_QUIET = ("taskiq", "taskiq.process-manager", "aio_pika", "aiormq", "nats")
 
 
 def _load() -> settings_module.Settings:
@@ -54,8 +52,7 @@ def broker() -> "ListeningBroker":
     # TaskIQ's command line may have set up handlers that hide no secrets.
     logging.getLogger().handlers.clear()
     logs.setup(settings)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("taskiq").setLevel(logging.ERROR)  # what it receives is told by the jobs' own lines
     from listening import ListeningBroker  # noqa: PLC0415 -- after the settings, which say whether TaskIQ is there
 
     return ListeningBroker(settings)

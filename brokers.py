@@ -7,11 +7,14 @@ on one machine needs none of them.
 import asyncio
 import contextlib
 import importlib
+import logging
+import random
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from db import unforeseen
 from errors import QueueError, SettingsError
+from logs import log
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -22,9 +25,14 @@ QUEUE: Final = "tksva_q"
 TASK: Final = "tksva_q.run"
 #: Messages that a broker keeps at most; it loses nothing with the older ones, for the database knows what waits.
 MOST_MESSAGES: Final = 10_000
-#: Seconds to reach the broker, and to say goodbye to it.
-CONNECT_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 2.0
+#: Seconds to reach the broker, and to say goodbye to it; one that is just starting takes connections and says nothing.
+CONNECT_SECONDS: Final = 3.0
+CLOSE_SECONDS: Final = 1.0
+#: Seconds between two tries to reach it: from the first to the longest.
+_RECONNECT_SECONDS = (0.1, 1.0)
+
+#: Clients that say at each try, in many lines, what is said once an outage here.
+_TALKATIVE = ("aio_pika", "aiormq", "nats")
 
 _MODULES = {
     "amqp": "broker_rabbitmq",
@@ -41,6 +49,8 @@ def make(settings: Settings) -> "AsyncBroker":
     Raises:
         SettingsError: its client is not installed, or the URL makes no sense to it.
     """
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     url = settings.broker_url.get_secret_value() if settings.broker_url else ""
     try:
         broker: AsyncBroker = importlib.import_module(_MODULES[url.partition(":")[0]]).open_broker(url)
@@ -73,6 +83,27 @@ async def connected(settings: Settings, *, listens: bool = False) -> "AsyncItera
         with contextlib.suppress(Exception):  # of a broker that is away it cannot be taken well
             async with asyncio.timeout(CLOSE_SECONDS):
                 await broker.shutdown()
+
+
+class Outage:
+    """What is said of a broker that goes away and comes back, and the pauses between the tries to reach it."""
+
+    def __init__(self) -> None:
+        self._tries = 0
+
+    def away(self, error: Exception) -> float:
+        """Say once why it is away; return the seconds before the next try."""
+        if not self._tries:
+            log.error("broker_away", extra={"reason": reason(error)})
+        first, longest = _RECONNECT_SECONDS
+        pause = min(longest, first * 2 ** min(self._tries, 10))
+        self._tries += 1
+        return pause * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter, not a secret
+
+    def over(self) -> None:
+        """Say that it is there."""
+        log.info("broker_back" if self._tries else "broker_connected")
+        self._tries = 0
 
 
 def check(settings: Settings) -> None:

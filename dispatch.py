@@ -16,7 +16,6 @@ import psycopg2
 import brokers
 import jobs
 from db import Cursor, Database, DatabaseAway
-from logs import log
 from prepared import Prepared
 from settings import Settings
 
@@ -31,8 +30,8 @@ CONFIRM_SECONDS = 10.0
 #: and how many, so that messages do not heap up where all workers are simply busy.
 REPEAT_SECONDS = 30.0
 REPEATED = 10
-#: Seconds between two tries to reach the broker: from the first to the longest.
-RECONNECT_SECONDS = (0.1, 2.0)
+#: Seconds before the next look while the database is away; the loop finds out when it is back.
+REST_SECONDS = 1.0
 
 _DUE = Prepared(
     "tksva_q_due",
@@ -117,7 +116,7 @@ class Dispatcher:
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
         self._closing = False
-        self._away = False
+        self._outage = brokers.Outage()
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
 
     def start(self) -> None:
@@ -142,20 +141,15 @@ class Dispatcher:
         self._database.close()
 
     async def _serve(self) -> None:
-        first, longest = RECONNECT_SECONDS
-        pause = first
         while not self._closing:
             try:
                 async with brokers.connected(self._settings) as broker:
-                    self._back()
-                    pause = first
+                    self._outage.over()
                     await self._announce(broker)
             except (DatabaseAway, psycopg2.Error):  # the loop says so already
-                await self._rest(longest)
+                await self._rest(REST_SECONDS)
             except Exception as error:  # whatever a client raises, its broker is away
-                self._lost(error)
-                await self._rest(pause)
-                pause = min(longest, 2 * pause)
+                await self._rest(self._outage.away(error))
 
     async def _rest(self, seconds: float) -> None:
         if not self._closing:
@@ -182,15 +176,6 @@ class Dispatcher:
         with self._database.statement() as cursor:
             cursor.execute("SELECT clock_timestamp()::text")
             return str((cursor.fetchone() or ("",))[0])
-
-    def _lost(self, error: Exception) -> None:
-        if not self._away:
-            log.error("broker_away", extra={"reason": brokers.reason(error)})
-        self._away = True
-
-    def _back(self) -> None:
-        log.info("broker_back" if self._away else "broker_connected")
-        self._away = False
 
 
 async def _send(broker: "AsyncBroker", job_id: int) -> Any:

@@ -23,8 +23,6 @@ from broker_loop import BrokerLoop, Call
 from logs import log
 from settings import Settings
 
-#: Seconds between two tries to reach the broker: from the first to the longest.
-RECONNECT_SECONDS = (0.1, 2.0)
 #: Seconds that a worker without a free child goes on listening: a short job is done by then.
 LINGER_SECONDS = 0.1
 
@@ -38,7 +36,7 @@ class ListeningBroker(AsyncBroker):
         self._vacancy = asyncio.Event()
         self._answered = asyncio.Event()  # the message that was given last is done with
         self._loop: BrokerLoop | None = None
-        self._away = False
+        self._outage = brokers.Outage()
 
         async def run(job_id: int) -> None:
             await self._run(job_id)
@@ -93,13 +91,12 @@ class ListeningBroker(AsyncBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Give message after message, the next one when the one before has been answered."""
-        first, longest = RECONNECT_SECONDS
-        pause = first
         while True:
             try:
                 async with brokers.connected(self._settings, listens=True) as broker:
-                    self._back()
-                    pause = first
+                    self._outage.over()
+                    if self._loop is not None:
+                        self._loop.look()  # messages may have been lost
                     while True:
                         await self._vacancy.wait()
                         async with aclosing(broker.listen()) as messages:
@@ -111,9 +108,7 @@ class ListeningBroker(AsyncBroker):
                             else:
                                 raise ConnectionError("the broker has ended the conversation")
             except Exception as error:  # whatever a client raises, its broker is away
-                self._lost(error)
-            await asyncio.sleep(pause)
-            pause = min(longest, 2 * pause)
+                await asyncio.sleep(self._outage.away(error))
 
     async def _run(self, job_id: int) -> None:
         """Answer a message: have the loop claim a job. Returns when it has, or has found none."""
@@ -141,14 +136,3 @@ class ListeningBroker(AsyncBroker):
                 self._answered.set()
 
         return AckableMessage(data=message.data if isinstance(message, AckableMessage) else message, ack=acknowledge)
-
-    def _lost(self, error: Exception) -> None:
-        if not self._away:
-            log.error("broker_away", extra={"reason": brokers.reason(error)})
-        self._away = True
-
-    def _back(self) -> None:
-        log.info("broker_back" if self._away else "broker_connected")
-        self._away = False
-        if self._loop is not None:
-            self._loop.look()

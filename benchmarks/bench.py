@@ -31,6 +31,10 @@ class Bench:
         """Start a daemon on a database; what it prepares lies in the run's folder."""
         return Daemon(conninfo, self.folder / "daemon", **settings)
 
+    def worker(self, conninfo: str, **settings: object) -> Daemon:
+        """Start a worker behind a broker, beside the daemon."""
+        return Daemon(conninfo, self.folder / "daemon", "broker_worker.py", **settings)
+
     def written(self, name: str) -> Path:
         """Return where a peer may write a file."""
         return self.folder / name

@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import jobs
 from db import Database
 from faults.bench import Bench
@@ -14,7 +16,7 @@ from faults.daemon import BROKER_WORKER, Daemon, luck, wait_for
 from faults.machines import Machine, machine, obstacle
 from faults.rabbitmq import RabbitMQ, running_rabbitmq
 from faults.report import Result, spread
-from faults.silence import _deaths, _taken_over
+from faults.silence import deaths, taken_over
 
 WORKERS = 3
 #: Seconds within which jobs flow again after the broker's return, and within which a cancel reaches a job.
@@ -53,11 +55,14 @@ class Ground:
         bench.sql("CREATE TABLE IF NOT EXISTS trace (job bigint, attempt int)")
         self.daemon = bench.daemon(**self.settings)
 
-    def worker(self, *, wait: bool = True, **settings: object) -> Daemon:
-        """Start a worker with one child."""
-        started = self.bench.daemon(wait=False, program=BROKER_WORKER, **(self.settings | settings))
-        if wait:
-            wait_for(lambda: started.started or not started.lives, "the start of a worker")
+    def worker(self) -> Daemon:
+        """Start a worker with one child, and do not wait for it."""
+        return self.bench.daemon(wait=False, program=BROKER_WORKER, **self.settings)
+
+    def workers(self, count: int = WORKERS) -> list[Daemon]:
+        """Start workers, and wait until all of them listen."""
+        started = [self.worker() for _ in range(count)]
+        wait_for(lambda: all(worker.started for worker in started), "the start of workers")
         return started
 
     def submit(self, count: int, seconds: float = 0) -> None:
@@ -101,7 +106,7 @@ class Ground:
 
     def each_once(self, count: int) -> Result:
         """Three workers, many jobs."""
-        workers = [self.worker() for _ in range(WORKERS)]
+        workers = self.workers()
         began = time.monotonic()
         self.submit(count)
         self.drained()
@@ -113,7 +118,7 @@ class Ground:
 
     def killed(self, count: int, period: float = 1.0) -> Result:
         """A worker killed every `period` seconds; TaskIQ's manager of another one loses its worker process."""
-        workers = [self.worker() for _ in range(WORKERS)]
+        workers = self.workers()
         self.submit(count, seconds=0.01)
         kills = 0
         while self.left():
@@ -124,7 +129,7 @@ class Ground:
                     process.kill()
             else:
                 workers[victim].kill()
-                workers[victim] = self.worker(wait=False)
+                workers[victim] = self.worker()
             kills += 1
             self.bench.hurry()
         interrupted = self.bench.value("SELECT count(*) FROM tksva_q.attempt WHERE outcome <> 'done'")
@@ -135,7 +140,7 @@ class Ground:
 
     def outage(self, count: int, *, wipe: bool, seconds: float = 3) -> Result:
         """The broker stopped in the middle of its work, and started again, with its data or without."""
-        workers = [self.worker() for _ in range(WORKERS)]
+        workers = self.workers()
         self.submit(count // 2)
         wait_for(lambda: self.bench.value("SELECT count(*) FROM trace") > count // 10, "the first jobs")
         self.rabbitmq.stop()
@@ -172,7 +177,7 @@ class Ground:
 
     def cancelled(self, times: int) -> Result:
         """Jobs at a worker cancelled from here."""
-        worker = self.worker()
+        (worker,) = self.workers(1)
         late: list[float] = []
         for _ in range(times):
             self.submit(1, seconds=600)
@@ -198,9 +203,9 @@ class Ground:
                 self.submit(1, seconds=600)
                 ((job, attempt),) = self.running()
                 other = self._worker_at(second)
-                with _deaths(there) as ends:
+                with deaths(_children(there)) as ends:
                     first.cut()
-                    taken = _taken_over(self.bench, job, attempt)
+                    taken = taken_over(self.bench, job, attempt)
                 margins += [taken - end for end in ends]
                 lost += [] if ends else ["no child of the machine that was cut off was stopped"]
                 with closing(Database(self.bench.conninfo, "faults")) as database, database.transaction() as cursor:
@@ -230,3 +235,9 @@ class Ground:
         )
         wait_for(lambda: started.started or not started.lives, "the start of a worker on another machine")
         return started
+
+
+def _children(worker: Daemon) -> list[psutil.Process]:
+    """Return the processes that run a worker's jobs: TaskIQ's manager, its worker, the fork server, the children."""
+    manager = psutil.Process(worker.pid)
+    return [child for own in manager.children() for helper in own.children() for child in helper.children()]

@@ -14,7 +14,7 @@ from db import Database
 from faults.rabbitmq import RabbitMQ, running_rabbitmq
 from tests.conftest import ROOT, Daemon, Queries, wait_for
 
-START = Callable[..., "Daemon"]
+Start = Callable[..., "Daemon"]
 
 
 class Worker(Daemon):
@@ -67,7 +67,7 @@ def own(database: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def start(database: str, tmp_path: Path, broker_url: str) -> Iterator[START]:
+def start(database: str, tmp_path: Path, broker_url: str) -> Iterator[Start]:
     """Start the daemon, or workers, on the test's database, folder and broker; those that are left are killed."""
     started: list[Daemon] = []
 

@@ -1,0 +1,52 @@
+"""TaskIQ by itself over RabbitMQ: a durable quorum queue and acknowledgements, as taskiq-aio-pika sets them up.
+
+    python -m benchmarks.peers.taskiq_queue drain URL COUNT FIFO    so many empty tasks, waited for; prints the seconds
+    TASKIQ_URL=… TASKIQ_FIFO=… python -m taskiq worker benchmarks.peers.taskiq_queue:broker
+
+Each task says by a byte in a FIFO that it was run: TaskIQ itself does not tell when all are done.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+
+from taskiq_aio_pika import AioPikaBroker
+
+#: Messages that are on their way to the broker at the same time.
+BATCH = 200
+
+broker = AioPikaBroker(os.environ.get("TASKIQ_URL") or (sys.argv + [""] * 3)[2])
+
+
+@broker.task
+async def empty() -> None:
+    """Do nothing, and say so."""
+    with open(os.environ["TASKIQ_FIFO"], "wb", buffering=0) as fifo:
+        fifo.write(b".")
+
+
+async def drain(count: int, fifo: str) -> None:
+    await broker.startup()
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    began = time.perf_counter()
+    done = 0
+    for first in range(0, count, BATCH):
+        await asyncio.gather(*(empty.kiq() for _ in range(min(BATCH, count - first))))
+        done += _heard(reader)
+    while (done := done + _heard(reader)) < count:
+        await asyncio.sleep(0.005)
+    print(json.dumps(time.perf_counter() - began))
+    await broker.shutdown()
+
+
+def _heard(reader: int) -> int:
+    try:
+        return len(os.read(reader, 65536))
+    except BlockingIOError:
+        return 0
+
+
+if __name__ == "__main__":
+    asyncio.run(drain(int(sys.argv[3]), sys.argv[4]))
