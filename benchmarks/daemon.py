@@ -77,7 +77,7 @@ class Daemon:
     def _read(self) -> None:
         for line in self.process.stdout or ():
             self.log.append(line.rstrip())
-            if " started " in line or line.endswith(" broker_connected"):
+            if " started " in line or " broker_connected" in line:
                 self._ready.set()
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -20,7 +20,7 @@ BATCH = 200
 broker = AioPikaBroker(os.environ.get("TASKIQ_URL") or (sys.argv + [""] * 3)[2])
 
 
-@broker.task
+@broker.task("empty")
 async def empty() -> None:
     """Do nothing, and say so."""
     with open(os.environ["TASKIQ_FIFO"], "wb", buffering=0) as fifo:
