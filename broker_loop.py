@@ -72,27 +72,24 @@ class BrokerLoop(WorkerLoop):
         # Whoever was at work has missed messages: nobody listens while no child is free.
         if len(vacant) > self._free or self._looking:
             self._looking = False
-            while vacant and self._take(vacant[0]) is not None:
+            while vacant and self._take(vacant[0]):
                 vacant.pop(0)
         while not self._calls.empty():
             call = self._calls.get()
             self._heeded.append(call)
-            taken = self._take(vacant[0]) if vacant else None
-            if taken is not None:
+            with self.database.statement() as cursor:
+                dispatch.taken(cursor, call.job_id)
+            if vacant and self._take(vacant[0]):
                 vacant.pop(0)
-            if taken != call.job_id:
-                with self.database.statement() as cursor:
-                    dispatch.used_up(cursor, call.job_id)
         self._free = len(vacant)
         self._answer(vacant=bool(vacant))
 
-    def _take(self, slot: int) -> int | None:
-        """Claim a job for an idle child; return its id."""
-        job = self._claim(slot)
-        if job is None:
-            return None
+    def _take(self, slot: int) -> bool:
+        """Claim a job for an idle child; False where there is none."""
+        if self._claim(slot) is None:
+            return False
         self.tick_at = min(self.tick_at, time.monotonic() + WATCH_SECONDS)
-        return job.id
+        return True
 
     def _answer(self, *, vacant: bool) -> None:
         """Say first whether there is room for more: the answer to a message lets the next one come."""

@@ -1,14 +1,14 @@
 """Tells the broker which jobs wait, in a thread of its own: the loop never waits for a broker.
 
 The job table stays the truth. A message is a call for a worker that has nothing to do, and which job that worker
-takes is decided by the database, in its own order. So only the first WINDOW of the waiting jobs are announced at a
-time, and whatever the broker has lost costs nothing: it is announced again.
+takes is decided by the database, in its own order. So WINDOW messages that nobody has taken yet are enough: where
+all workers are busy more of them would wake nobody. Whatever the broker has lost is sent again.
 """
 
 import asyncio
 import contextlib
 import threading
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
@@ -22,89 +22,71 @@ from settings import Settings
 if TYPE_CHECKING:
     from taskiq import AsyncBroker
 
-#: Jobs that are announced ahead of the workers: the first ones in the order in which they will be claimed.
+#: Messages in the broker at a time; there is one for each of the jobs that will be claimed first.
 WINDOW = 200
 #: Seconds that the broker may take to confirm them.
 CONFIRM_SECONDS = 10.0
-#: Seconds after which the very first ones are announced once more, should the broker have lost them without a word;
-#: and how many, so that messages do not heap up where all workers are simply busy.
-REPEAT_SECONDS = 30.0
-REPEATED = 10
+#: Seconds until the next look where the broker has as many as it may, and until more are put together after some.
+FULL_SECONDS = 0.2
+GATHER_SECONDS = 0.01
+#: Seconds after which a few messages that nobody has taken count as lost: the broker may lose them without a word.
+#: They are few, lest they heap up where all workers are simply busy.
+LOST_SECONDS = 30.0
+FEW = 20
 #: Seconds before the next look while the database is away; the loop finds out when it is back.
 REST_SECONDS = 1.0
 
-_DUE = Prepared(
-    "tksva_q_due",
+# Noted before they are sent: a worker may be quicker than the broker's confirmation. What could not be sent is noted in
+# vain, but the next connection begins with nothing.
+_NEXT = Prepared(
+    "tksva_q_next",
     f"""
-SELECT id, sent_at::text FROM (
-    SELECT id, run_at, row_number() OVER (ORDER BY priority DESC, queued_at, id) AS place
-    FROM tksva_q.job WHERE {jobs.CLAIMABLE} ORDER BY priority DESC, queued_at, id LIMIT {WINDOW}
-) first LEFT JOIN tksva_q.dispatch ON job_id = id
-WHERE sent_at IS NULL OR sent_at < greatest(run_at, %(since)s::timestamptz)
-   OR (place <= {REPEATED} AND sent_at < clock_timestamp() - make_interval(secs => {REPEAT_SECONDS}))
-ORDER BY place
+INSERT INTO tksva_q.dispatch (job_id, sent_at)
+SELECT id, clock_timestamp() FROM tksva_q.job
+WHERE {jobs.CLAIMABLE} AND NOT EXISTS (SELECT FROM tksva_q.dispatch WHERE job_id = id)
+ORDER BY priority DESC, queued_at, id LIMIT (SELECT greatest(0, {WINDOW} - count(*)) FROM tksva_q.dispatch)
+ON CONFLICT DO NOTHING
+RETURNING job_id
 """,  # noqa: S608 -- put together from this project's own constants
 )
 
-# Not where a worker has used the message up already: that job is to be announced again.
-_SENT = Prepared(
-    "tksva_q_sent",
-    """
-WITH sent AS (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(before)s::text[]) AS sent (id, before)
-), again AS (
-    UPDATE tksva_q.dispatch SET sent_at = clock_timestamp() FROM sent WHERE job_id = id AND sent_at::text = before
-)
-INSERT INTO tksva_q.dispatch (job_id, sent_at)
-SELECT id, clock_timestamp() FROM sent WHERE before IS NULL
-ON CONFLICT DO NOTHING
-""",
+_EXPIRE = Prepared(
+    "tksva_q_expire",
+    f"""
+DELETE FROM tksva_q.dispatch WHERE job_id IN (
+    SELECT job_id FROM tksva_q.dispatch
+    WHERE sent_at < clock_timestamp() - make_interval(secs => {LOST_SECONDS}) ORDER BY sent_at LIMIT {FEW})
+""",  # noqa: S608 -- as above
 )
 
-_FORGET = Prepared(
-    "tksva_q_forget",
-    "DELETE FROM tksva_q.dispatch WHERE NOT EXISTS"
-    " (SELECT FROM tksva_q.job WHERE job.id = job_id AND job.state = 'waiting')",
-)
-
-_USED_UP = Prepared(
-    "tksva_q_used_up",
-    """
-INSERT INTO tksva_q.dispatch (job_id, sent_at)
-SELECT id, '-infinity' FROM tksva_q.job WHERE id = %(id)s AND state = 'waiting'
-ON CONFLICT (job_id) DO UPDATE SET sent_at = '-infinity'
-""",
-)
+_TAKEN = Prepared("tksva_q_taken", "DELETE FROM tksva_q.dispatch WHERE job_id = %(id)s")
 
 
-@dataclass(frozen=True)
-class Due:
-    """A waiting job that no message in the broker stands for."""
-
-    job_id: int
-    sent_at: str | None  # when it was announced before; None for never
+def next_ones(cursor: Cursor) -> list[int]:
+    """Note the next jobs that the broker is to be told of, as many as there is room for; return their ids."""
+    _NEXT.run(cursor)
+    return [int(row[0]) for row in cursor.fetchall()]
 
 
-def due(cursor: Cursor, since: str) -> list[Due]:
-    """Return the jobs that are to be announced, the first ones first.
-
-    Args:
-        cursor: on the job table's database.
-        since: what was announced earlier, by the database's clock, the broker may have lost.
-    """
-    _DUE.run(cursor, {"since": since})
-    return [Due(*row) for row in cursor.fetchall()]
+def is_full(cursor: Cursor) -> bool:
+    """Tell whether the broker has as many messages as it may."""
+    cursor.execute("SELECT count(*) >= %s FROM tksva_q.dispatch", (WINDOW,))
+    return cursor.fetchone() == (True,)
 
 
-def sent(cursor: Cursor, announced: list[Due]) -> None:
-    """Remember that the broker has these messages, and forget the jobs that do not wait any more."""
-    _SENT.run(cursor, {"ids": [one.job_id for one in announced], "before": [one.sent_at for one in announced]})
-    _FORGET.run(cursor)
+def expire(cursor: Cursor) -> None:
+    """Give up a few messages that nobody has taken for long; call it once in LOST_SECONDS."""
+    _EXPIRE.run(cursor)
 
 
-def used_up(cursor: Cursor, job_id: int) -> None:
-    """Have a job announced again whose message has led a worker to another job, or to none; it may wait still."""
-    _USED_UP.run(cursor, {"id": job_id})
+def forget(cursor: Cursor) -> None:
+    """Take all messages for lost: those of an earlier connection may be."""
+    cursor.execute("DELETE FROM tksva_q.dispatch")
+
+
+def taken(cursor: Cursor, job_id: int) -> None:
+    """Note that a worker has a job's message, whichever job it then claims; one that still waits gets another."""
+    _TAKEN.run(cursor, {"id": job_id})
 
 
 class Dispatcher:
@@ -156,26 +138,28 @@ class Dispatcher:
             await asyncio.sleep(seconds)
 
     async def _announce(self, broker: "AsyncBroker") -> None:
-        since = self._now()
+        with self._database.statement() as cursor:
+            forget(cursor)
+        expire_at = time.monotonic() + LOST_SECONDS
         while not self._closing:
             self._news.clear()
             if broker.lost:  # type: ignore[attr-defined]  # every broker of ours has it
                 raise ConnectionError("the connection was lost")
+            if time.monotonic() >= expire_at:
+                expire_at = time.monotonic() + LOST_SECONDS
+                with self._database.statement() as cursor:
+                    expire(cursor)
             with self._database.statement() as cursor:
-                waiting = due(cursor, since)
+                waiting = next_ones(cursor)
             if waiting:
                 async with asyncio.timeout(CONFIRM_SECONDS):
-                    await asyncio.gather(*(_send(broker, one.job_id) for one in waiting))
-                with self._database.transaction() as cursor:
-                    sent(cursor, waiting)
-                continue  # more may have moved up meanwhile
+                    await asyncio.gather(*(_send(broker, job_id) for job_id in waiting))
+                await asyncio.sleep(GATHER_SECONDS)
+                continue
+            with self._database.statement() as cursor:
+                pause = FULL_SECONDS if is_full(cursor) else self._settings.poll_seconds
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._settings.poll_seconds)
-
-    def _now(self) -> str:
-        with self._database.statement() as cursor:
-            cursor.execute("SELECT clock_timestamp()::text")
-            return str((cursor.fetchone() or ("",))[0])
+                await asyncio.wait_for(self._news.wait(), pause)
 
 
 async def _send(broker: "AsyncBroker", job_id: int) -> Any:
