@@ -55,7 +55,7 @@ lock: $(BASE)
 
 # Programs that tests use: psql writes the CSV of reference, LibreOffice opens the XLSX, Chromium the page, promtool
 # reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, RabbitMQ, Redis and NATS hand jobs
-# out, ip makes machines of their own. Debian starts the servers that it installs: those that are new here are stopped,
+# out, PgBouncer shares connections, ip makes machines of their own. Debian starts the servers that it installs: those that are new here are stopped,
 # for the tests start their own.
 system:
 	@missing=''; \
@@ -64,7 +64,7 @@ system:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	servers=''; \
-	for server in redis-server rabbitmq-server nats-server; do \
+	for server in redis-server rabbitmq-server nats-server pgbouncer; do \
 		PATH="$$PATH:/usr/sbin" command -v $$server >/dev/null || servers="$$servers $$server"; \
 	done; \
 	missing="$$missing$$servers"; \

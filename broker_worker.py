@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import brokers
 import logs
+import prepared
 import settings as settings_module
 import workloads
 from errors import SettingsError
@@ -52,6 +53,8 @@ def broker() -> "ListeningBroker":
     # TaskIQ's command line may have set up handlers that hide no secrets.
     logging.getLogger().handlers.clear()
     logs.setup(settings)
+    if settings.psql_pooled:
+        prepared.go_without()
     logging.getLogger("taskiq").setLevel(logging.ERROR)  # what it receives is told by the jobs' own lines
     from listening import ListeningBroker  # noqa: PLC0415 -- after the settings, which say whether TaskIQ is there
 

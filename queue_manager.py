@@ -161,6 +161,12 @@ def main() -> NoReturn:
     try:
         settings = settings_module.load()
         schedules = timetable.defined(workloads.load(settings.integrations))
+        if settings.psql_pooled:  # it would never hear a notification
+            raise SettingsError(
+                settings_module.line(
+                    settings_module.Settings, "psql_pooled", "очередь соединяется с PostgreSQL сама, мимо PgBouncer"
+                )
+            )
         if settings.broker_url:
             brokers.make(settings)  # a client that is not installed stops the start, not the thread that needs it
     except SettingsError as error:

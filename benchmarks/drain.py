@@ -73,12 +73,13 @@ def _available(peer: Peer) -> bool:
     return installed(*peer.packages) and (not peer.redis or shutil.which("redis-server") is not None)
 
 
-def own(daemon: Daemon, count: int) -> Sample:
-    """Queue empty jobs at once, and wait until all have been run."""
+def own(daemon: Daemon, count: int, form: str = "empty") -> Sample:
+    """Queue jobs at once, and wait until all have been run."""
     began = time.perf_counter()
     daemon.query(
-        "INSERT INTO tksva_q.job (form, params) SELECT 'empty', '{}' FROM generate_series(1, %s);"
+        "INSERT INTO tksva_q.job (form, params) SELECT %s, '{}' FROM generate_series(1, %s);"
         "SELECT pg_notify('tksva_q', '')",
+        form,
         count,
     )
     while not daemon.drained():
