@@ -96,7 +96,7 @@ class Outage:
         if not self._tries:
             log.error("broker_away", extra={"reason": reason(error)})
         first, longest = _RECONNECT_SECONDS
-        pause = min(longest, first * 2 ** min(self._tries, 10))
+        pause = min(longest, first * 2.0 ** min(self._tries, 10))
         self._tries += 1
         return pause * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter, not a secret
 

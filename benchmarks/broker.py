@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.drain import own
@@ -68,7 +69,7 @@ Drain = Callable[[str, int], float]
 
 @contextlib.contextmanager
 def _queue(bench: Bench, rabbitmq: RabbitMQ, workers: int) -> Iterator[Drain]:
-    settings = {"broker_url": rabbitmq.url, "integrations": "benchmark"}
+    settings: dict[str, Any] = {"broker_url": rabbitmq.url, "integrations": "benchmark"}
     conninfo = bench.server.database("broker")
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(bench.daemon(conninfo, **settings))

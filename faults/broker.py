@@ -171,7 +171,7 @@ class Ground:
         """Wait until so many jobs run; return their ids and attempts."""
         running = "SELECT id, attempt FROM tksva_q.job WHERE state = 'running' ORDER BY id"
         return wait_for(
-            lambda: found if len(found := self.bench.sql(running)) == count else None,  # type: ignore[arg-type, return-value]
+            lambda: found if len(found := self.bench.sql(running)) == count else None,
             lambda: f"{count} running jobs; {self.bench._story()}",
         )
 
