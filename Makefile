@@ -54,14 +54,21 @@ lock: $(BASE)
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock requirements-dev.txt
 
 # Programs that tests use: psql writes the CSV of reference, LibreOffice opens the XLSX, Chromium the page, promtool
-# reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, Redis serves the peers of benchmarks.
+# reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, RabbitMQ, Redis and NATS hand jobs
+# out, PgBouncer shares connections, ip makes machines of their own. Debian starts the servers that it installs: those that are new here are stopped,
+# for the tests start their own.
 system:
 	@missing=''; \
 	command -v psql >/dev/null || missing="$$missing postgresql-client"; \
 	command -v soffice >/dev/null || missing="$$missing libreoffice-calc"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
-	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	servers=''; \
+	for server in redis-server rabbitmq-server nats-server pgbouncer; do \
+		PATH="$$PATH:/usr/sbin" command -v $$server >/dev/null || servers="$$servers $$server"; \
+	done; \
+	missing="$$missing$$servers"; \
+	PATH="$$PATH:/usr/sbin" command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v systemd-nspawn >/dev/null || missing="$$missing systemd-container"; \
 	PATH="$$PATH:/usr/sbin" command -v debootstrap >/dev/null || missing="$$missing debootstrap"; \
 	PATH="$$PATH:/usr/sbin" command -v clickhouse-server >/dev/null || missing="$$missing clickhouse-server"; \
@@ -74,6 +81,9 @@ system:
 			$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
 		} >"$$log" 2>&1 || { tail -n 5 "$$log"; echo "Не установилось:$$missing (весь вывод: $$log)"; exit 1; }; \
 		rm -f "$$log"; \
+		for server in $$servers; do \
+			$$root systemctl disable --now $$server >/dev/null 2>&1 || $$root service $$server stop >/dev/null 2>&1 || true; \
+		done; \
 	else \
 		echo "Проверкам нужны программы:$$missing; установите их: sudo apt-get install$$missing"; exit 1; \
 	fi

@@ -19,6 +19,7 @@ from pathlib import Path
 import attempts
 import jobs
 import logs
+import prepared
 import processings
 import storage
 import workloads
@@ -68,6 +69,8 @@ def main(channel: Connection, slot: int, worker: str, settings: Settings, connin
     """Serve the jobs that come in on `channel` until it is closed."""
     _end_with_parent()
     logs.setup(settings)
+    if settings.psql_pooled:
+        prepared.go_without()
     try:
         workloads.load(settings.integrations)
         _Child(channel, slot, worker, settings, conninfo).serve()

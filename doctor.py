@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg2
 
+import brokers
 import db
 import doctor_host
 import logs
@@ -63,6 +64,7 @@ def examine(env: Path = Path(".env")) -> list[Finding]:
         Finding("настройки", True, source),
         *_database(settings),
         _guarded("хранилище", lambda: warehouse(settings)),
+        *([_guarded("брокер", lambda: broker(settings))] if settings.broker_url else []),
         *doctor_host.examine(settings),
         *([_guarded("бакет", lambda: bucket(settings))] if settings.files_url else []),
     ]
@@ -88,6 +90,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
         "часы": clock,
         "Инспектор": inspector,
     }
+    if settings.broker_url:
+        looks["работники"] = workers
     try:
         database = Database(db.dsn(settings), "tksva_q doctor")
         database.connect()
@@ -212,6 +216,29 @@ def inspector(cursor: Cursor) -> Finding:
                 f"{table} обновляется уже {row[1] / 3600:.0f} ч, задачи ждут: проверьте Инспектора (tksva_p)"
             )
     return Finding("Инспектор", not problems, "; ".join(problems) or ", ".join(_tables()))
+
+
+def workers(cursor: Cursor) -> Finding:
+    """Look whether anybody runs the jobs that the broker hands out."""
+    cursor.execute(
+        "SELECT count(*) FROM tksva_q.worker"
+        " WHERE loop_at IS NULL AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp()"
+    )
+    count = (cursor.fetchone() or (0,))[0]
+    if count:
+        return Finding("работники", True, f"за брокером: {count}")
+    return Finding("работники", False, "ни одного, задания ждут: sudo systemctl enable --now tksva_q_worker@1")
+
+
+def broker(settings: Settings) -> Finding:
+    """Look whether the broker can be reached."""
+    try:
+        brokers.check(settings)
+    except SettingsError:
+        raise
+    except QueueError as error:
+        return Finding("брокер", False, f"задания ждут: проверьте BROKER_URL и сам брокер ({error})")
+    return Finding("брокер", True, "отвечает")
 
 
 # --- the warehouse ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parent
 #: Where administrators' units are.
 SYSTEM = Path("/etc/systemd/system")
 USER = "tksva_q"
+#: A template: which of its instances run on this machine is the administrator's choice.
+WORKER = "tksva_q_worker@.service"
 HOME = Path("/var/lib/tksva_q")
 #: Settings hold passwords: the service's group reads them, others do not.
 ENV_MODE = 0o640
@@ -67,7 +69,7 @@ def install(user: str, *, dry_run: bool) -> None:
 def unit_files(settings: Settings, user: str) -> dict[Path, str]:
     """Return the files that systemd needs, by path."""
     files = {}
-    for unit in names():
+    for unit in [*names(), *([WORKER] if settings.broker_url else [])]:
         files[SYSTEM / unit] = (HERE / unit).read_text(encoding="utf-8")
         files[SYSTEM / f"{unit}.d" / "install.conf"] = _drop_in(unit, settings, user)
     return files
@@ -79,7 +81,7 @@ def names() -> list[str]:
 
 
 def _drop_in(unit: str, settings: Settings, user: str) -> str:
-    command = "-m web" if unit == "tksva_q_web.service" else "queue_manager.py"
+    command = {"tksva_q_web.service": "-m web", WORKER: "broker_worker.py"}.get(unit, "queue_manager.py")
     folders = [settings.files_dir, settings.var_dir, *([settings.log_file.parent] if settings.log_file else [])]
     lines = [
         "# Written by `manage.py install` from .env",
@@ -91,7 +93,7 @@ def _drop_in(unit: str, settings: Settings, user: str) -> str:
         f"ExecStart={_quoted(Path(sys.executable))} {command}",
         "ReadWritePaths=" + " ".join(_quoted(folder, "-") for folder in folders),
     ]
-    if unit == "tksva_q.service":
+    if unit != "tksva_q_web.service":
         lines.append("SupplementaryGroups=")
         if settings.files_group:
             lines.append(f"SupplementaryGroups={settings.files_group}")

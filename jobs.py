@@ -104,13 +104,16 @@ _COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params
     j.file_name, j.dwh_table, j.table_version, j.cursor::text, j.rows, j.total, j.chunk_size, j.cancel,
     j.rows_at_claim, j.time_limit, j.max_attempts, j.pause_seconds, j.schedule, j.planned_at"""
 
+#: Which rows of the job table may be claimed now.
+CLAIMABLE = f"""state = 'waiting' AND run_at <= now() AND NOT held
+      AND (dwh_table IS NULL OR dwh_table NOT IN ({table_lock.REFRESHING}))"""
+
 _CLAIM = Prepared(
     "tksva_q_claim",
     f"""
 WITH candidate AS (
     SELECT id, dwh_table FROM tksva_q.job
-    WHERE state = 'waiting' AND run_at <= now() AND NOT held
-      AND (dwh_table IS NULL OR dwh_table NOT IN ({table_lock.REFRESHING}))
+    WHERE {CLAIMABLE}
       AND EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
                   AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
     ORDER BY priority DESC, queued_at, id

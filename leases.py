@@ -56,11 +56,13 @@ class Worker:
     host: str
     process: str
     lease_seconds: float
+    manages: bool = True  # its loop is the queue's: where none goes round, monitoring says that the queue stands
 
     @classmethod
-    def this_process(cls, lease_seconds: float) -> "Worker":
+    def this_process(cls, lease_seconds: float, *, manages: bool = True) -> "Worker":
         """Return a new identity for the calling process."""
-        return cls(str(uuid.uuid4()), host_id(), process_id(os.getpid()) or str(os.getpid()), lease_seconds)
+        process = process_id(os.getpid()) or str(os.getpid())
+        return cls(str(uuid.uuid4()), host_id(), process, lease_seconds, manages)
 
     def renew(self, cursor: Cursor, loop_seconds: float | None = None) -> None:
         """Say that the worker lives; also after others have given it up.
@@ -71,10 +73,10 @@ class Worker:
         """
         cursor.execute(
             "INSERT INTO tksva_q.worker (id, host, process, lease_seconds, loop_at, loop_seconds)"
-            " VALUES (%s, %s, %s, %s, clock_timestamp(), %s)"
-            " ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), loop_at = clock_timestamp(),"
+            " VALUES (%s, %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END, %s)"
+            " ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), loop_at = excluded.loop_at,"
             "   loop_seconds = excluded.loop_seconds",
-            (self.id, self.host, self.process, self.lease_seconds, loop_seconds),
+            (self.id, self.host, self.process, self.lease_seconds, self.manages, loop_seconds),
         )
 
     def leave(self, cursor: Cursor) -> None:

@@ -17,6 +17,15 @@ Connection = psycopg2.extensions.connection
 
 _PLACE = re.compile(r"%\((\w+)\)s")
 
+_pooled = False
+
+
+def go_without() -> None:
+    """Send every statement in full from now on: a pooler may give each transaction another server connection."""
+    global _pooled  # noqa: PLW0603 -- a process has one way to its database
+    _pooled = True
+
+
 _planned: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
@@ -39,6 +48,9 @@ class Prepared:
 
     def run(self, cursor: Cursor, values: Mapping[str, object] | None = None) -> None:
         """Execute the statement; its rows are the cursor's."""
+        if _pooled:
+            cursor.execute(self.text, values or {})
+            return
         connection, now = cursor.connection, time.monotonic()
         if connection not in self._known:
             cursor.execute(self._prepare)

@@ -52,6 +52,8 @@ class Settings(Part):
     psql_dbname: Text = Field(default="", examples=["tksva"])
     psql_user: Text = Field(default="", examples=["tksva"])
     psql_pwd: SecretStr = Field(default=SecretStr(""), examples=["…"])
+    #: Whether PSQL_HOST is a PgBouncer that gives a connection for one transaction only; not for the queue manager.
+    psql_pooled: Switch = Field(default=False, examples=["off"])
 
     # The warehouse; nothing set: the job table's PostgreSQL.
     dwh_url: Annotated[SecretStr | None, BeforeValidator(url())] = Field(

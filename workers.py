@@ -73,9 +73,16 @@ class Death:
 
 
 class Crew:
-    """The children of one worker."""
+    """The children of one worker.
 
-    def __init__(self, settings: Settings, conninfo: str, worker: str) -> None:
+    Args:
+        settings: of this installation.
+        conninfo: of the job table's PostgreSQL.
+        worker: whose lease the jobs are claimed under.
+        children: how many there are; none where the jobs are run by workers elsewhere.
+    """
+
+    def __init__(self, settings: Settings, conninfo: str, worker: str, children: int) -> None:
         self._settings = settings
         self._conninfo = conninfo
         self._worker = worker
@@ -83,9 +90,10 @@ class Crew:
         self._context = multiprocessing.get_context("forkserver")
         integrations = [f"integrations.{name}" for name in settings.integrations]
         self._context.set_forkserver_preload(["fork_server", "child", "dwh_postgres", "xlsx", *integrations])
-        _start_fork_server()
+        if children:
+            _start_fork_server()
         self._vacant: dict[int, float] = {}  # slots without a child -> when to hire, in monotonic seconds
-        self.slots = [self._hire(number) for number in range(settings.workers)]
+        self.slots = [self._hire(number) for number in range(children)]
 
     def _hire(self, number: int) -> Slot:
         ours, theirs = self._context.Pipe()

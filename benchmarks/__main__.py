@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, pickup, punctuality, xlsx_job
+from benchmarks import broker, clickhouse, csv_job, drain, history, idle, page, pages, pickup, punctuality, xlsx_job
 from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section, machine
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Bench], Section | list[Section]]] = {
     "pages": pages.measure,
     "pickup": pickup.measure,
     "drain": drain.measure,
+    "broker": broker.measure,
     "history": history.measure,
     "page": page.measure,
     "idle": idle.measure,

@@ -29,7 +29,11 @@ class Bench:
 
     def daemon(self, conninfo: str, **settings: object) -> Daemon:
         """Start a daemon on a database; what it prepares lies in the run's folder."""
-        return Daemon(conninfo, self.folder / "daemon", **settings)
+        return Daemon(conninfo, self.folder / "daemon", "queue_manager.py", **settings)
+
+    def worker(self, conninfo: str, **settings: object) -> Daemon:
+        """Start a worker behind a broker, beside the daemon."""
+        return Daemon(conninfo, self.folder / "daemon", "broker_worker.py", **settings)
 
     def written(self, name: str) -> Path:
         """Return where a peer may write a file."""

@@ -30,21 +30,24 @@ class Daemon:
     Args:
         conninfo: of its database.
         folder: where files are prepared.
+        program: what it is, of the project's own.
         settings: keys of `.env`, in any case.
     """
 
-    def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
+    def __init__(self, conninfo: str, folder: Path, program: str = "queue_manager.py", **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.files = folder / "files"
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "queue_manager.py")],
+            [sys.executable, str(ROOT / program)],
             cwd=folder,
             env=environment(conninfo, folder, settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        # Of a worker behind a broker, and of the daemon beside it, others are the parents.
+        self._has_children = "broker_url" not in settings
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,7 +57,8 @@ class Daemon:
     def __enter__(self) -> "Daemon":
         if not self._ready.wait(60):
             raise RuntimeError("\n".join(self.log))
-        _wait(self.child_ids)
+        if self._has_children:
+            _wait(self.child_ids)
         return self
 
     def __exit__(
@@ -73,7 +77,7 @@ class Daemon:
     def _read(self) -> None:
         for line in self.process.stdout or ():
             self.log.append(line.rstrip())
-            if " started " in line:
+            if " started " in line or " broker_connected" in line:
                 self._ready.set()
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

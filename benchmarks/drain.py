@@ -53,7 +53,7 @@ def measure(bench: Bench) -> Section:
     with contextlib.ExitStack() as stack:
         conninfo = bench.server.database("drain")
         daemon = stack.enter_context(bench.daemon(conninfo, workers=2, integrations="benchmark"))
-        contenders: dict[str, Run] = {WHOLE_QUEUE: lambda: _own(daemon, count)}
+        contenders: dict[str, Run] = {WHOLE_QUEUE: lambda: own(daemon, count)}
         jobs = {name: bench.plan.drained_slow if peer.slow else count for name, peer in there.items()}
         for name, peer in there.items():
             contenders[name] = partial(_peer, bench, peer, jobs[name])
@@ -73,11 +73,13 @@ def _available(peer: Peer) -> bool:
     return installed(*peer.packages) and (not peer.redis or shutil.which("redis-server") is not None)
 
 
-def _own(daemon: Daemon, count: int) -> Sample:
+def own(daemon: Daemon, count: int, form: str = "empty") -> Sample:
+    """Queue jobs at once, and wait until all have been run."""
     began = time.perf_counter()
     daemon.query(
-        "INSERT INTO tksva_q.job (form, params) SELECT 'empty', '{}' FROM generate_series(1, %s);"
+        "INSERT INTO tksva_q.job (form, params) SELECT %s, '{}' FROM generate_series(1, %s);"
         "SELECT pg_notify('tksva_q', '')",
+        form,
         count,
     )
     while not daemon.drained():

@@ -82,7 +82,7 @@ class _Loop:
         keys = environment(self.conninfo, bench.folder / "loop", {})
         given: dict[str, Any] = {key.lower(): value for key, value in keys.items()}
         settings = Settings(**{name: given[name] for name in Settings.model_fields if name in given})
-        with mock.patch("queue_manager.Crew") as crew:
+        with mock.patch("worker_loop.Crew") as crew:
             crew.return_value.slots = []
             self.manager = QueueManager(settings, self.conninfo)
         self.database = self.manager.database

@@ -22,6 +22,8 @@ PACKAGES = (
     "rq",
     "dramatiq",
     "redis",
+    "taskiq",
+    "taskiq-aio-pika",
 )
 
 

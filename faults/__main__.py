@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from faults import bad_input, crowd, deals, disk_full, inspector, kills, restarts, schedules, silence, zombie
+from faults import bad_input, broker, crowd, deals, disk_full, inspector, kills, restarts, schedules, silence, zombie
 from faults.bench import Bench, bench_on
 from faults.report import Result, show
 from faults.server import running_server
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Bench], list[Result]]] = {
     "disk_full": disk_full.run,
     "schedules": schedules.run,
     "deals": deals.run,
+    "broker": broker.run,
 }
 
 

@@ -17,7 +17,7 @@ import psycopg2.extensions
 
 import db
 import statuses
-from faults.daemon import Daemon, wait_for
+from faults.daemon import QUEUE_MANAGER, Daemon, wait_for
 from faults.server import Server
 
 TABLE = "audit._sales__execution_orders"
@@ -197,9 +197,9 @@ class Bench:
 
     # --- daemons ------------------------------------------------------------------------------------------------------
 
-    def daemon(self, *, wait: bool = True, **settings: object) -> Daemon:
-        """Start a daemon on this database and folder."""
-        daemon = Daemon(self.folder, self.settings | settings)
+    def daemon(self, *, wait: bool = True, program: tuple[str, ...] = QUEUE_MANAGER, **settings: object) -> Daemon:
+        """Start a daemon, or another program of the queue's, on this database and folder."""
+        daemon = Daemon(self.folder, self.settings | settings, program)
         self.daemons.append(daemon)
         if wait:
             wait_for(lambda: daemon.started or not daemon.lives, "the start of a daemon")

@@ -38,12 +38,15 @@ def wait_for(probe: Callable[[], T | None], what: str | Callable[[], str], secon
     return found
 
 
-class Daemon:
-    """A queue manager, or another program of the project; `settings` are keys of `.env` in lower case."""
+#: What a daemon is, and what a worker behind a broker.
+QUEUE_MANAGER = (sys.executable, str(ROOT / "queue_manager.py"))
+BROKER_WORKER = (sys.executable, str(ROOT / "broker_worker.py"))
 
-    def __init__(
-        self, folder: Path, settings: dict[str, object], words: tuple[str, ...] = (str(ROOT / "queue_manager.py"),)
-    ) -> None:
+
+class Daemon:
+    """A queue manager, or another program of the queue's; `settings` are keys of `.env` in lower case."""
+
+    def __init__(self, folder: Path, settings: dict[str, object], program: tuple[str, ...] = QUEUE_MANAGER) -> None:
         own = {name.upper() for name in Settings.model_fields}
         inherited = {key: value for key, value in os.environ.items() if key.upper() not in own}
         self.folder = folder
@@ -51,7 +54,7 @@ class Daemon:
         self.lines: list[str] = []
         self.began = time.time()
         self.process = subprocess.Popen(
-            [sys.executable, *words],
+            program,
             cwd=folder,  # there is no .env
             env=inherited | {"PYTHONPATH": str(ROOT)} | {key.upper(): str(value) for key, value in settings.items()},
             stdout=subprocess.PIPE,
@@ -77,8 +80,8 @@ class Daemon:
 
     @property
     def started(self) -> bool:
-        """Whether it has prepared the database and serves."""
-        return self.said(r" started ") is not None
+        """Whether it has prepared the database and serves, or listens to the broker."""
+        return self.said(r" (started|broker_connected)( |$)") is not None
 
     def said(self, pattern: str, lines: int = 1) -> str | None:
         """Return the first line of the log that matches, and what follows up to so many lines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -159,7 +160,7 @@ class _Office:
     def _page(self) -> Iterator[httpx.Client]:
         port = free_port()
         settings = self.bench.settings | self._settings(web_port=port)
-        process = Daemon(self.bench.folder, settings, ("-m", "web"))
+        process = Daemon(self.bench.folder, settings, (sys.executable, "-m", "web"))
         try:
             process.await_line(" web_started ")
             base = f"http://127.0.0.1:{port}"

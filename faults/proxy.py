@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """Passes bytes on between its own port and `target`, while it is not silent."""
+    """Passes bytes on between its own port, at `address`, and `target`, while it is not silent."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, address: str = "127.0.0.1") -> None:
         self.target = target
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((address, 0))
         self.port = int(self.listener.getsockname()[1])
         self._passing = threading.Event()
         self._passing.set()

@@ -45,15 +45,15 @@ def run(bench: Bench, times: int = 4, seconds: float = 60, heartbeat: float = 5,
             second = bench.daemon(heartbeat_seconds=heartbeat)
             # The phase between heartbeat and silence decides who is first: let it be another each time.
             time.sleep(heartbeat * number / max(1, times))
-            with proxy.silence(forget=number % 2 == 1), _deaths(first) as deaths:
+            with proxy.silence(forget=number % 2 == 1), deaths(first.children()) as ends:
                 silent = time.monotonic()
-                taken = _taken_over(bench, job, attempt)
+                taken = taken_over(bench, job, attempt)
                 bench.await_status(post, statuses.PREPARED)
                 time.sleep(max(0.0, seconds - (time.monotonic() - silent)))
                 bench.ask(LONG[0])
                 returned = time.time()
-            margins += [taken - death for death in deaths]
-            if not deaths:
+            margins += [taken - death for death in ends]
+            if not ends:
                 lost.append("no child of the first daemon was stopped")
             claims.append(bench.await_claim(returned, me))
             if second.stop():
@@ -101,7 +101,7 @@ def _running_at(bench: Bench, worker: str, post: int) -> tuple[int, int]:
     return wait_for(found, "a job that runs at the first daemon")
 
 
-def _taken_over(bench: Bench, job: int, attempt: int) -> float:
+def taken_over(bench: Bench, job: int, attempt: int) -> float:
     """Wait until another attempt of the job begins; return when, in Unix seconds."""
     return float(
         wait_for(
@@ -117,10 +117,10 @@ def _taken_over(bench: Bench, job: int, attempt: int) -> float:
 
 
 @contextmanager
-def _deaths(daemon: Daemon) -> Iterator[list[float]]:
-    """Collect when the children that live now end, in Unix seconds."""
+def deaths(children: list[psutil.Process]) -> Iterator[list[float]]:
+    """Collect when these processes end while the block runs, in Unix seconds."""
     ends: list[float] = []
-    waits = [threading.Thread(target=_await_end, args=(child, ends), daemon=True) for child in daemon.children()]
+    waits = [threading.Thread(target=_await_end, args=(child, ends), daemon=True) for child in children]
     for wait in waits:
         wait.start()
     yield ends

@@ -229,11 +229,13 @@ def make_settings(conninfo: str, folder: Path, **settings: object) -> Settings:
 class Daemon:
     """A real queue manager in a process of its own."""
 
+    program: tuple[str, ...] = (sys.executable, str(ROOT / "queue_manager.py"))
+
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
         self.files = folder / "files"
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "queue_manager.py")],
+            self.program,
             cwd=folder,
             env=environment(conninfo, folder, **settings),
             stdout=subprocess.PIPE,

@@ -15,8 +15,8 @@ import pytest
 
 import db
 import install
-import queue_manager
 import settings as settings_module
+import worker_loop
 from errors import QueueError
 from settings import Settings
 from tests.conftest import ROOT
@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 EXPOSURE = 2.0
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
-UNITS = ("tksva_q.service", "tksva_q_web.service")
+UNITS = ("tksva_q.service", "tksva_q_web.service", install.WORKER)
 
 
 def settings_of(**values: object) -> Settings:
@@ -78,7 +78,8 @@ def test_systemd_finds_little_that_a_break_in_could_use(
 
 
 def test_the_queue_is_given_the_time_that_it_needs_to_stop() -> None:
-    assert float(property_of("tksva_q.service", "TimeoutStopSec")) > queue_manager.DRAIN_SECONDS + 2 + 10
+    for unit in ("tksva_q.service", install.WORKER):
+        assert float(property_of(unit, "TimeoutStopSec")) > worker_loop.DRAIN_SECONDS + 2 + 10
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,9 @@ def test_the_drop_in_names_what_this_installation_has_of_its_own(installed: Call
     assert {f"User={install.USER}", f"WorkingDirectory={ROOT}", f"SupplementaryGroups={MY_GROUP}"} <= set(lines)
     assert "ReadWritePaths=-/srv/files -/var/lib/q" in lines
     assert [line for line in lines if line.startswith("ExecStart=/") and line.endswith(" queue_manager.py")]
+    worker = drop_in(installed(files_group=MY_GROUP), install.WORKER)
+    assert [line for line in worker if line.startswith("ExecStart=/") and line.endswith(" broker_worker.py")]
+    assert f"SupplementaryGroups={MY_GROUP}" in worker
     web = drop_in(installed(), UNITS[1])
     assert [line for line in web if line.startswith("ExecStart=/") and line.endswith(" -m web")]
     assert not [line for line in web if line.startswith("SupplementaryGroups")]
@@ -219,6 +223,12 @@ def test_a_change_of_the_settings_reaches_the_units(machine: Path) -> None:
     (home / "web").mkdir()
     install.install(ME, dry_run=False)
     assert (system / "tksva_q_web.service").exists()
+    assert not (system / install.WORKER).exists()
+    with (home / ".env").open("a") as env:
+        env.write("BROKER_URL=amqp://host/\n")
+    install.install(ME, dry_run=False)
+    assert (system / f"{install.WORKER}.d" / "install.conf").exists()
+    assert "worker" not in (machine / "bin" / "called").read_text()  # which of them start is somebody's choice
 
 
 def test_only_root_installs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def manager(database: str, tmp_path: Path, sql: Queries) -> Iterator[QueueManage
     for number in range(500):
         sql.post(f"{number}.csv")
     sql("ANALYZE post")
-    with mock.patch("queue_manager.Crew") as crew:
+    with mock.patch("worker_loop.Crew") as crew:
         crew.return_value.slots = []
         made = QueueManager(make_settings(database, tmp_path), database)
     made._connect()

@@ -32,7 +32,8 @@ class Bench:
         self.worker = str(uuid.uuid4())
         with self.database.statement() as cursor:
             leases.Worker(self.worker, "here", "1:1", 600).renew(cursor)
-        self.crew = Crew(make_settings(conninfo, folder, integrations="testing", **settings), conninfo, self.worker)
+        chosen = make_settings(conninfo, folder, integrations="testing", **settings)
+        self.crew = Crew(chosen, conninfo, self.worker, chosen.workers)
 
     def run(self, form: str, slot: int = 0) -> int:
         """Submit a job, claim it for a slot and hand it over."""

@@ -48,6 +48,9 @@ def create_app(settings: Settings) -> FastAPI:
         background.BackgroundCheck("disk", lambda: background.disk_check(settings)),
         Dashboard(lambda: pages.draw(context)),
         enabled,
+        background.BackgroundCheck("broker", lambda: background.broker_check(settings))
+        if settings.broker_url
+        else None,
     )
 
     @asynccontextmanager

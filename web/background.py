@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import brokers
 import processings
 from db import one_line, unforeseen
 from dwh import open_warehouse
@@ -81,6 +82,12 @@ def warehouse_check(settings: Settings) -> Finding:
     finally:
         warehouse.close()
     return Finding(True, "; ".join(columns) or "таблиц нет")
+
+
+def broker_check(settings: Settings) -> Finding:
+    """Connect to the broker that jobs are handed out over."""
+    brokers.check(settings)
+    return Finding(True, "отвечает")
 
 
 def disk_check(settings: Settings) -> Finding:

@@ -26,6 +26,7 @@ class Context:
     disk: BackgroundCheck
     dashboard: Dashboard
     workloads: tuple[Workload, ...] = ()
+    broker: BackgroundCheck | None = None  # where BROKER_URL is set
 
 
 def _context(request: Request) -> Context:

@@ -100,6 +100,14 @@ def _own_checks(context: Context) -> dict[str, CheckModel]:
     return {"database": CheckModel(status="error" if away else "ok", text=away or "отвечает"), "loop": loop}
 
 
+async def _broker_checks(context: Context) -> dict[str, CheckModel]:
+    """Return whether the broker answers, where there is one: while it does not, jobs wait."""
+    if context.broker is None:
+        return {}
+    found = await _found(context.broker)
+    return {"broker": CheckModel(status="ok" if found.ok else "error", text=found.text)}
+
+
 async def _workload_checks(context: Context) -> dict[str, CheckModel]:
     """Return the checks of the workloads that are on; one that cannot be made says so."""
     found: dict[str, CheckModel] = {}
@@ -150,10 +158,14 @@ async def healthz(context: Open) -> Response:
 async def detailed(context: Open) -> Response:
     """Like `/healthz`, with the checks of the workloads; a warehouse or a disk in trouble is shown, no more."""
     health = health_of(context)
-    oldest, warehouse, disk, extra = await asyncio.gather(
-        _oldest_waiting(context), _found(context.warehouse), _found(context.disk), _workload_checks(context)
+    oldest, warehouse, disk, broker, extra = await asyncio.gather(
+        _oldest_waiting(context),
+        _found(context.warehouse),
+        _found(context.disk),
+        _broker_checks(context),
+        _workload_checks(context),
     )
-    checks = _own_checks(context) | extra
+    checks = _own_checks(context) | broker | extra
     away = context.monitor.away()
     return _answer(
         DetailedHealth(
