@@ -26,6 +26,7 @@ import leases
 import logs
 import processings
 import retention
+import services as services_module
 import settings as settings_module
 import settling
 import startup
@@ -37,6 +38,7 @@ from firing import Clock
 from inbox import BATCH, Inbox, Request
 from logs import log
 from schedules import Schedule
+from supervisor import Supervisor
 from workers import Crew, Death
 
 #: Seconds that children get to reach their page boundary after SIGTERM; the unit's TimeoutStopSec is above it.
@@ -55,13 +57,20 @@ def examine(request: Request) -> str | None:
 class QueueManager:
     """The loop and what it holds: one database connection, one crew of children."""
 
-    def __init__(self, settings: settings_module.Settings, conninfo: str, schedules: Iterable[Schedule] = ()) -> None:
+    def __init__(
+        self,
+        settings: settings_module.Settings,
+        conninfo: str,
+        schedules: Iterable[Schedule] = (),
+        services: Iterable[str] = (),
+    ) -> None:
         self.settings = settings
         self.clock = Clock(schedules)
         self.database = db.Database(conninfo, "tksva_q")
         self.me = leases.Worker.this_process(settings.lease_seconds)
         self.inbox = Inbox(examine)
         self.crew = Crew(settings, conninfo, self.me.id)
+        self.services = Supervisor(settings, conninfo, self.me.id, services)
         self.deaths: dict[int, Death | None] = {}  # slots whose last job is still to be settled
         self.listening: object = None  # the connection that LISTENs
         self.news = True  # whether new rows may be there: a second has passed, or a notification came
@@ -88,6 +97,7 @@ class QueueManager:
             self._drain()
         finally:
             signal.set_wakeup_fd(-1)
+            self.services.close()
             self.crew.close()
             self.database.close()
 
@@ -102,6 +112,7 @@ class QueueManager:
             self._hear_children()
             self._guard_lease()
             self._connect()
+            self.services.record(self.database)
             if time.monotonic() >= self.tick_at:
                 self.tick_at = time.monotonic() + self.settings.poll_seconds
                 self._tick()
@@ -222,17 +233,19 @@ class QueueManager:
         for slot in self.crew.lost():
             self.deaths.setdefault(slot, None)
         self.crew.enforce_time_limits()
+        self.services.watch()
 
     def _next_event(self) -> float:
         slot = time.monotonic() + self.clock.seconds()  # asked anew each turn: somebody may set the clock
-        return min(self.tick_at, self.renew_at, self.crew.next_deadline(), self.watchdog.due, slot)
+        children = min(self.crew.next_deadline(), self.services.next_event())
+        return min(self.tick_at, self.renew_at, children, self.watchdog.due, slot)
 
     def _wait(self, until: float) -> None:
         """Wait for a notification, a child, a signal, or until a point of monotonic time."""
         connection = self.database.connection
         if connection is not None and self._notified(connection):
             return  # it came along with the answer to a statement: the socket has nothing more to say
-        watched: list[Any] = [self.wakeup, *self.crew.channels()]
+        watched: list[Any] = [self.wakeup, *self.crew.channels(), *self.services.channels()]
         if connection is not None and not connection.closed:
             watched.append(connection)
         select.select(watched, [], [], max(0.0, until - time.monotonic()))
@@ -284,8 +297,9 @@ class QueueManager:
         log.info("stopping", extra={"running": len(self.crew.busy())})
         systemd.notify("STOPPING=1")
         self.crew.stop()
+        self.services.stop()
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self.crew.busy() and self.stopping == 1 and time.monotonic() < deadline:
+        while (self.crew.busy() or self.services.running()) and self.stopping == 1 and time.monotonic() < deadline:
             self._keep_alive()
             self._wait(min(deadline, time.monotonic() + 0.5))
             self._hear_children()
@@ -316,7 +330,8 @@ def main() -> NoReturn:
     """Read the settings, prepare the database, serve."""
     try:
         settings = settings_module.load()
-        schedules = timetable.defined(workloads.load(settings.integrations))
+        enabled = workloads.load(settings.integrations)
+        schedules, services = timetable.defined(enabled), services_module.defined(enabled)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -325,7 +340,7 @@ def main() -> NoReturn:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         conninfo = startup.prepare_when_possible(settings)
-        manager = QueueManager(settings, conninfo, schedules)
+        manager = QueueManager(settings, conninfo, schedules, services)
     except QueueError as error:
         log.error("not_started", extra={"reason": str(error)})
         sys.exit(1)
