@@ -13,7 +13,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import psycopg2
@@ -62,7 +63,7 @@ class QueueManager:
         settings: settings_module.Settings,
         conninfo: str,
         schedules: Iterable[Schedule] = (),
-        services: Iterable[str] = (),
+        services: Mapping[str, services_module.Service] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
         self.clock = Clock(schedules)

@@ -8,7 +8,7 @@
     SERVICES = (Service("parsers_consumer", consume),)
 
 What runs is here; who starts it, and starts it again, is `supervisor.py`. A service that ends without having been asked
-to has died, and so has one that gives no sign of life for SILENT_SECONDS.
+to has died, and so has one that gives no sign of life for its `silent_seconds`.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from workloads import Check, Workload
 
 #: Seconds between two signs of life that are passed on.
 SIGN_SECONDS = 2.0
-#: Seconds of silence after which a service is ended and started again.
+#: Seconds of silence after which a service is ended and started again, where it does not say so itself.
 SILENT_SECONDS = 60.0
 #: Seconds without a sign of life in the database after which it counts as dead.
 DEAD_SECONDS = 12.0
@@ -76,6 +76,7 @@ class Service:
 
     name: str  # unique among all services of an installation; the label of its metrics
     run: Callable[["Runtime"], None]  # returns when it was asked to stop, and only then
+    silent_seconds: float = SILENT_SECONDS  # without a sign of life after which it counts as hanging
 
 
 @dataclass(frozen=True)

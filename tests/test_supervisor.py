@@ -14,6 +14,7 @@ import pytest
 import services
 from db import Database
 from leases import Worker
+from services import Service
 from supervisor import Supervisor
 from tests.conftest import ROOT, Daemon, Queries, make_settings, wait_for
 from tests.web.conftest import start_web
@@ -132,14 +133,14 @@ def test_a_service_that_gives_no_sign_of_life_is_ended_and_started_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(services, "SILENT_SECONDS", 3.0)
     monkeypatch.syspath_prepend(str(ROOT / "tests"))
     order("cook", "stubborn")
+    cook = Service("cook", lambda _: None, silent_seconds=3.0)  # what it runs, its own process looks up
     own = Database(database, "test")
     me = Worker.this_process(600)
     with own.statement() as cursor:
         me.renew(cursor)
-    crew = Supervisor(make_settings(database, tmp_path, integrations="serving"), database, me.id, ["cook"])
+    crew = Supervisor(make_settings(database, tmp_path, integrations="serving"), database, me.id, {"cook": cook})
 
     def died() -> bool:
         crew.watch()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 TITLE = "Парсеры"
 SETTINGS = ParserSettings
+#: Seconds of silence that a consumer is allowed in any case: connecting to a database that is away takes some.
+LEAST_SILENCE = 15.0
 
 SCHEDULES = (
     Schedule("parsers_generate", "* * * * *", "parsers_generate", missed="skip"),
@@ -66,9 +68,11 @@ def _follow(runtime: Runtime) -> None:
 
 def SERVICES() -> tuple[Service, ...]:
     """Return the two services; none where this installation leaves Kafka to others."""
-    if not load_part(ParserSettings).kafka_workers_enabled:
+    options = load_part(ParserSettings)
+    if not options.kafka_workers_enabled:
         return ()
-    return Service("parsers_outbox", _hand_out), Service("parsers_consumer", _follow)
+    silent = max(LEAST_SILENCE, options.kafka_session_timeout_ms / 1000)
+    return Service("parsers_outbox", _hand_out), Service("parsers_consumer", _follow, silent)
 
 
 def routes() -> "APIRouter":

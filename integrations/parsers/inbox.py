@@ -68,8 +68,8 @@ INSERT INTO parsers.refused (topic, partition, message_offset, kind, reason, key
 SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::text[], %s::text[], %s::bytea[], %s::bytea[])
 """
 _COUNT = """
-UPDATE parsers.counter SET value = value + c.value FROM unnest(%s::text[], %s::bigint[]) AS c (name, value)
-WHERE counter.name = c.name AND c.value > 0
+UPDATE parsers.counter k SET value = k.value + c.value FROM unnest(%s::text[], %s::bigint[]) AS c (name, value)
+WHERE k.name = c.name AND c.value > 0
 """
 
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-u
 
 from errors import QueueError
 from integrations.parsers.settings import ParserSettings
-from services import Runtime
+from services import SIGN_SECONDS, Runtime
 
 #: Milliseconds within which Kafka answers a request, or its answer counts as lost.
 REQUEST_MS = 10_000
@@ -50,6 +50,19 @@ def producer(options: ParserSettings) -> AIOKafkaProducer:
     )
     made._message_accumulator._batch_ttl = 0.0  # what is older is not tried again
     return made
+
+
+def follower(options: ParserSettings) -> AIOKafkaConsumer:
+    """Return a consumer that is told which partitions to read, and commits under the group's name."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=options.broker,
+        group_id=options.kafka_tasks_consumer_group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=REQUEST_MS,
+        metadata_max_age_ms=METADATA_MS,
+        client_id="tksva_q",
+    )
 
 
 def reader(options: ParserSettings) -> AIOKafkaConsumer:
@@ -101,13 +114,15 @@ async def pause(runtime: Runtime, seconds: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def living(runtime: Runtime, trouble: Callable[[], str | None]) -> AsyncIterator[None]:
-    """Give the service's signs of life while the block runs."""
+async def living(
+    runtime: Runtime, trouble: Callable[[], str | None], seconds: float = SIGN_SECONDS
+) -> AsyncIterator[None]:
+    """Give the service's signs of life while the block runs, every so many seconds or more often."""
 
     async def sign() -> None:
         while True:
             await asyncio.to_thread(runtime.alive, trouble())
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(min(seconds, SIGN_SECONDS))
 
     signing = asyncio.create_task(sign())
     try:

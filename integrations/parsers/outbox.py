@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-import psycopg2
 from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore[import-untyped]
 
@@ -71,7 +70,7 @@ class Outbox:
                     return
                 except (KafkaError, KafkaAway, OSError) as error:
                     self.trouble = f"Kafka недоступна: {one_line(error)}"
-                except (DatabaseAway, psycopg2.Error) as error:
+                except DatabaseAway as error:
                     self.trouble = f"база данных недоступна: {one_line(error)}"
                 if not tries:
                     log.error("outbox_waits", extra={"reason": self.trouble})

@@ -40,7 +40,7 @@ async def keys(
             # A topic that ends before what is known of it was made anew.
             consumer.seek(place, start if first[place] <= start <= last[place] else first[place])
         seen = await wanted(runtime, _read(consumer, places, last), READ_SECONDS)
-    return seen, {place.partition: offset for place, offset in last.items()}
+        return seen, {place.partition: await consumer.position(place) for place in places}
 
 
 async def _read(consumer: AIOKafkaConsumer, places: list[TopicPartition], last: dict[TopicPartition, int]) -> list[str]:
