@@ -23,8 +23,8 @@ from workers import start_process
 
 #: Seconds before a service that died is started again: the first pause, and the longest.
 PAUSE_SECONDS = (0.5, 10.0)
-#: Seconds of life after which a death begins with the first pause again.
-PROVEN_SECONDS = 5.0
+#: Seconds after its first sign of life for which a service must live, or the next pause is longer.
+PROVEN_SECONDS = 2.0
 
 
 @dataclass
@@ -35,8 +35,8 @@ class _Place:
     silent_seconds: float
     process: ForkServerProcess | None = None
     channel: Connection | None = None
-    began: float = 0.0  # monotonic seconds
-    heard: float = 0.0  # the last sign of life
+    alive: float = float("inf")  # since its first sign of life, in monotonic seconds
+    heard: float = 0.0  # the last one
     deaths: int = 0  # since it last proved itself
     due: float = 0.0  # when to start it; infinite while it lives
     reason: str | None = None  # as it said itself, or why it was ended
@@ -88,8 +88,8 @@ class Supervisor:
         start_process(process)
         theirs.close()
         place.process, place.channel, place.reason = process, ours, None
-        place.began = place.heard = now
-        place.due = float("inf")
+        place.heard = now
+        place.alive = place.due = float("inf")
         log.info("service_started", extra={"service": place.name, "pid": process.pid})
 
     def _hear(self, place: _Place, now: float) -> None:
@@ -98,6 +98,7 @@ class Supervisor:
             while readable(place.channel):
                 message = place.channel.recv()
                 place.heard = now
+                place.alive = min(place.alive, now)
                 if isinstance(message, services.Failed):
                     place.reason = message.reason
         except (EOFError, OSError):
@@ -114,7 +115,7 @@ class Supervisor:
         place.process = place.channel = None
         if self.stopping:
             return
-        place.deaths = 1 if now - place.began > PROVEN_SECONDS else place.deaths + 1
+        place.deaths = 1 if now - place.alive > PROVEN_SECONDS else place.deaths + 1
         first, longest = PAUSE_SECONDS
         pause = min(longest, first * 2 ** (place.deaths - 1))
         place.due = now + pause
