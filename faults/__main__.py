@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from faults import bad_input, crowd, disk_full, inspector, kills, restarts, silence, zombie
+from faults import bad_input, crowd, disk_full, inspector, kills, parsers, restarts, silence, zombie
 from faults.bench import Bench, bench_on
 from faults.report import Result, show
 from faults.server import running_server
@@ -23,6 +23,7 @@ SCENARIOS: dict[str, Callable[[Bench], list[Result]]] = {
     "inspector": inspector.run,
     "bad_input": bad_input.run,
     "disk_full": disk_full.run,
+    "parsers": parsers.run,
 }
 
 

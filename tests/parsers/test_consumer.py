@@ -52,7 +52,7 @@ def sample_parser(parsers: Parsers, broker: Broker) -> Iterator[subprocess.Popen
     running.communicate()
 
 
-def test_tasks_go_out_and_statuses_come_back_whoever_dies(
+def test_tasks_go_out_and_statuses_come_back_whoever_dies(  # noqa: PLR0913, PLR0917 -- all of it
     parsers: Parsers,
     broker: Broker,
     sql: Queries,

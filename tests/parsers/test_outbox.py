@@ -16,7 +16,7 @@ import pytest
 
 import services
 from db import Database
-from integrations.parsers import kafka, letters, outbox
+from integrations.parsers import SERVICES, kafka, letters, outbox
 from services import Runtime
 from tests.conftest import Queries, wait_for
 from tests.kafka_server import Broker, running_broker
@@ -124,8 +124,9 @@ def test_what_expires_or_was_cancelled_before_it_was_sent_stays_here(
     assert set(sent(broker, parsers.topics["vk"])) == set(good)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_task_that_has_arrived_is_not_sent_again_when_nobody_heard_so(
-    parsers: Parsers, broker: Broker, serve: Serve, sql: Queries, monkeypatch: pytest.MonkeyPatch, quick: None
+    parsers: Parsers, broker: Broker, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first batch arrives, and the sender dies before it can write that down."""
     tasks = parsers.tasks(30)
@@ -150,7 +151,7 @@ def test_a_task_that_has_arrived_is_not_sent_again_when_nobody_heard_so(
     assert set(found.values()) == {1}
     assert len(found) == 35
     assert found.keys() >= set(tasks)
-    assert sql("SELECT * FROM parsers.sending") == []
+    assert parsers.sql("SELECT * FROM parsers.sending") == []
 
 
 class Cutter:
@@ -218,8 +219,6 @@ def test_a_parser_that_answers_before_the_task_is_marked_is_believed(parsers: Pa
 
 
 def test_kafka_left_to_others_is_no_service_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    from integrations.parsers import SERVICES
-
     assert [service.name for service in SERVICES()] == ["parsers_outbox", "parsers_consumer"]
     monkeypatch.setenv("KAFKA_WORKERS_ENABLED", "false")
     assert SERVICES() == ()
