@@ -67,7 +67,7 @@ class Idle:
 
 def main(channel: Connection, slot: int, worker: str, settings: Settings, conninfo: str) -> None:
     """Serve the jobs that come in on `channel` until it is closed."""
-    _end_with_parent()
+    end_with_daemon()
     logs.setup(settings)
     if settings.psql_pooled:
         prepared.go_without()
@@ -85,7 +85,7 @@ class Orphaned(BaseException):
     """The daemon is gone: the child ends where it stands. No error of a job: nothing that catches those sees it."""
 
 
-def _end_with_parent() -> None:
+def end_with_daemon() -> None:
     """Be killed when the daemon ends, however it ends; leave Ctrl-C and SIGTERM to it.
 
     The kernel watches the fork server, which made this process and ends when the daemon does (see `fork_server`). One

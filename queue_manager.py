@@ -9,7 +9,8 @@ growing pauses, and stops its children before others may take their jobs over.
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import psycopg2
@@ -22,6 +23,7 @@ import logs
 import processings
 import queueing
 import retention
+import services as services_module
 import settings as settings_module
 import settling
 import startup
@@ -34,6 +36,7 @@ from firing import Clock
 from inbox import BATCH, Inbox, Request
 from logs import log
 from schedules import Schedule
+from supervisor import Supervisor
 from worker_loop import WorkerLoop
 
 
@@ -45,10 +48,17 @@ def examine(request: Request) -> str | None:
 class QueueManager(WorkerLoop):
     """The worker that looks for jobs itself, and does what is everybody's: purging, taking in, schedules, rescuing."""
 
-    def __init__(self, settings: settings_module.Settings, conninfo: str, schedules: Iterable[Schedule] = ()) -> None:
+    def __init__(
+        self,
+        settings: settings_module.Settings,
+        conninfo: str,
+        schedules: Iterable[Schedule] = (),
+        services: Mapping[str, services_module.Service] = MappingProxyType({}),
+    ) -> None:
         # Behind a broker the jobs run in workers of their own, on whatever machines.
         super().__init__(settings, conninfo, "tksva_q", 0 if settings.broker_url else settings.workers)
         self.dispatcher = Dispatcher(settings, conninfo) if settings.broker_url else None
+        self.services = Supervisor(settings, conninfo, self.me.id, services)
         self.clock = Clock(schedules)
         self.inbox = Inbox(examine)
         self.news = True  # whether new rows may be there: a second has passed, or a notification came
@@ -64,6 +74,7 @@ class QueueManager(WorkerLoop):
             self.serve()
         finally:
             signal.set_wakeup_fd(-1)
+            self.services.close()
             if self.dispatcher:
                 self.dispatcher.close()
 
@@ -99,6 +110,7 @@ class QueueManager(WorkerLoop):
     # --- work in, work out ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self.services.record(self.database)
         self.news = bool(self.clock.tick(self.database)) or self.news
         if self.news or self.crew.idle():  # not at every word of a child: short jobs say a thousand a second
             self._dispatch()
@@ -129,13 +141,27 @@ class QueueManager(WorkerLoop):
 
     def _next_event(self) -> float:
         slot = time.monotonic() + self.clock.seconds()  # asked anew each turn: somebody may set the clock
-        return min(super()._next_event(), slot)
+        return min(super()._next_event(), self.services.next_event(), slot)
+
+    # --- services ---------------------------------------------------------------------------------------------------
+
+    def _hear_children(self) -> None:
+        super()._hear_children()
+        self.services.watch()
+
+    def _ask_to_stop(self) -> None:
+        super()._ask_to_stop()
+        self.services.stop()
+
+    def _stands_still(self) -> bool:
+        return super()._stands_still() and not self.services.running()
 
     # --- notifications ----------------------------------------------------------------------------------------------
 
     def _listens(self) -> list[Any]:
         connection = self.database.connection
-        return [] if connection is None or connection.closed else [connection]
+        listening = [] if connection is None or connection.closed else [connection]
+        return [*listening, *self.services.channels()]
 
     def _heard(self) -> bool:
         connection = self.database.connection
@@ -160,7 +186,8 @@ def main() -> NoReturn:
     """Read the settings, prepare the database, serve."""
     try:
         settings = settings_module.load()
-        schedules = timetable.defined(workloads.load(settings.integrations))
+        enabled = workloads.load(settings.integrations)
+        schedules, services = timetable.defined(enabled), services_module.defined(enabled)
         if settings.psql_pooled:  # it would never hear a notification
             raise SettingsError(
                 settings_module.line(
@@ -177,7 +204,7 @@ def main() -> NoReturn:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         conninfo = startup.prepare_when_possible(settings)
-        manager = QueueManager(settings, conninfo, schedules)
+        manager = QueueManager(settings, conninfo, schedules, services)
     except QueueError as error:
         log.error("not_started", extra={"reason": str(error)})
         sys.exit(1)

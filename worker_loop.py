@@ -232,9 +232,9 @@ class WorkerLoop:
         """Let the children reach their page boundary, give back what they could not, and leave the list of workers."""
         log.info("stopping", extra={"running": len(self.crew.busy())})
         systemd.notify("STOPPING=1")
-        self.crew.stop()
+        self._ask_to_stop()
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self.crew.busy() and self.stopping == 1 and time.monotonic() < deadline:
+        while not self._stands_still() and self.stopping == 1 and time.monotonic() < deadline:
             self._keep_alive()
             self._wait(min(deadline, time.monotonic() + 0.5))
             self._hear_children()
@@ -244,6 +244,14 @@ class WorkerLoop:
             time.sleep(0.01)
         self._leave()
         log.info("stopped")
+
+    def _ask_to_stop(self) -> None:
+        """Ask all that runs beside the loop to come to an end."""
+        self.crew.stop()
+
+    def _stands_still(self) -> bool:
+        """Tell whether all of it has."""
+        return not self.crew.busy()
 
     def _keep_alive(self) -> None:
         try:

@@ -103,7 +103,7 @@ class Crew:
             name=f"tksva_q child {number}",
             daemon=True,
         )
-        _start(process)
+        start_process(process)
         theirs.close()
         return Slot(number, process, ours)
 
@@ -246,7 +246,7 @@ def _start_fork_server() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _start(process: ForkServerProcess) -> None:
+def start_process(process: ForkServerProcess) -> None:
     """Start a child; where the fork server dies over it, another one is tried."""
     for pause in RESTART_SECONDS:
         try:

@@ -7,6 +7,7 @@ that the daemon and its children never pay for a web framework:
     TITLE = "Заявки"                  # in the page's navigation, which leads to /<name>
     SETTINGS = DealSettings           # a class of settings, read from the same `.env` by `settings.load_part`
     SCHEDULES = (Schedule(...), ...)  # or a function that returns them; see schedules.py
+    SERVICES = (Service(...), ...)    # or such a function: processes that run beside the loop; see services.py
     def routes() -> fastapi.APIRouter: ...
     def commands() -> typer.Typer: ...      # becomes `manage.py <name> ...`
     def metrics(cursor) -> Iterable[prometheus_client.Metric]: ...

@@ -9,7 +9,20 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from faults import bad_input, broker, crowd, deals, disk_full, inspector, kills, restarts, schedules, silence, zombie
+from faults import (
+    bad_input,
+    broker,
+    crowd,
+    deals,
+    disk_full,
+    inspector,
+    kills,
+    parsers,
+    restarts,
+    schedules,
+    silence,
+    zombie,
+)
 from faults.bench import Bench, bench_on
 from faults.report import Result, show
 from faults.server import running_server
@@ -26,6 +39,7 @@ SCENARIOS: dict[str, Callable[[Bench], list[Result]]] = {
     "schedules": schedules.run,
     "deals": deals.run,
     "broker": broker.run,
+    "parsers": parsers.run,
 }
 
 

@@ -15,7 +15,19 @@ import pytest
 import db
 import logs
 from child import Idle, Orphaned, _Child
-from faults import bad_input, crowd, deals, disk_full, inspector, kills, restarts, schedules, silence, zombie
+from faults import (
+    bad_input,
+    crowd,
+    deals,
+    disk_full,
+    inspector,
+    kills,
+    parsers,
+    restarts,
+    schedules,
+    silence,
+    zombie,
+)
 from faults.bench import Bench, bench_on
 from faults.report import Result
 from faults.server import Server, running_server
@@ -51,6 +63,7 @@ SMALL: dict[str, Callable[[Bench], list[Result]]] = {
     "full disk": lambda bench: disk_full.run(bench, times=1),
     "schedules": lambda bench: schedules.run(bench, seconds=6, period=2),
     "deals": lambda bench: deals.run(bench, deals=30, times=2, few=10, many=60, alone=0),
+    "parsers": lambda bench: parsers.run(bench, statuses=1500, kills=2, restarts=1),
 }
 
 

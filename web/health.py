@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 import reports
+import services
 from db import Cursor, DatabaseAway
 from web import metrics
 from web.api import problems
@@ -110,7 +111,7 @@ async def _broker_checks(context: Context) -> dict[str, CheckModel]:
 
 async def _workload_checks(context: Context) -> dict[str, CheckModel]:
     """Return the checks of the workloads that are on; one that cannot be made says so."""
-    found: dict[str, CheckModel] = {}
+    found = await _service_checks(context)
     for workload in context.workloads:
         if not workload.offers("health"):
             continue
@@ -120,6 +121,15 @@ async def _workload_checks(context: Context) -> dict[str, CheckModel]:
         else:
             found |= {name: CheckModel(status=check.status, text=check.text) for name, check in checks.items()}
     return found
+
+
+async def _service_checks(context: Context) -> dict[str, CheckModel]:
+    names = services.defined(context.workloads)
+    states = await _read(context, lambda cursor: services.states(cursor, names)) if names else ()
+    if states is None:
+        return {name: CheckModel(status="error", text="неизвестно") for name in names}
+    checks = {state.name: services.check(state) for state in states}
+    return {name: CheckModel(status=check.status, text=check.text) for name, check in checks.items()}
 
 
 def _judged(health: Health, checks: dict[str, CheckModel]) -> str:

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import counters
+import services
 from db import Cursor
 from workloads import Workload
 
@@ -35,9 +36,24 @@ def collect(cursor: Cursor, workloads: Iterable[Workload] = ()) -> bytes:
         "tksva_q_last_loop_timestamp_seconds": ("When a loop last said that it goes round, 0 for never.", loop_at),
     }
     registry.register(_Figures(counts, states, gauges))
+    workloads = list(workloads)
+    registry.register(_Given(_services(services.states(cursor, services.defined(workloads)))))
     for workload in workloads:
         registry.register(_Given(list(workload.part("metrics", cursor))))
     return generate_latest(registry)
+
+
+def _services(states: list[services.State]) -> list[Metric]:
+    up = GaugeMetricFamily("tksva_q_service_up", "1 while a service lives beside every daemon.", labels=["service"])
+    instances = GaugeMetricFamily("tksva_q_service_instances", "How many of a service live.", labels=["service"])
+    restarts = CounterMetricFamily(
+        "tksva_q_service_restarts", "How often a service had died and was started again.", labels=["service"]
+    )
+    for state in states:
+        up.add_metric([state.name], float(state.up))
+        instances.add_metric([state.name], state.alive)
+        restarts.add_metric([state.name], state.restarts)
+    return [up, instances, restarts] if states else []
 
 
 class _Given(Collector):

@@ -7,7 +7,7 @@ let a later job overtake it. Nothing in it outlives a crash of the server, after
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 TABLE = """
 CREATE UNLOGGED TABLE tksva_q.dispatch (

@@ -1,0 +1,133 @@
+"""Kafka's clients as the parser manager uses them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-untyped]
+
+from errors import QueueError
+from integrations.parsers.settings import ParserSettings
+from services import SIGN_SECONDS, Runtime
+
+#: Milliseconds within which Kafka answers a request, or its answer counts as lost.
+REQUEST_MS = 10_000
+#: Seconds that closing a client may take.
+CLOSE_SECONDS = 5.0
+#: Seconds between two looks whether the service is to stop, while something is waited for.
+LOOK_SECONDS = 0.25
+#: Milliseconds after which a topic that is new is seen.
+METADATA_MS = 10_000
+
+# What they have to say of a broker that is away is said here, once: they say it again every tenth of a second.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+T = TypeVar("T")
+
+
+class KafkaAway(QueueError):
+    """Kafka cannot be reached, or does not answer; it will be tried again."""
+
+
+class Stopped(Exception):
+    """The service was asked to stop."""
+
+
+def producer(options: ParserSettings) -> AIOKafkaProducer:
+    """Return a producer that sends what it is given once, and tells when nobody knows whether it has arrived.
+
+    The library would send a batch again by itself whose acknowledgement was lost, and Kafka would have it twice.
+    """
+    made = AIOKafkaProducer(
+        bootstrap_servers=options.broker,
+        acks="all",
+        max_request_size=options.kafka_max_request_size,
+        request_timeout_ms=REQUEST_MS,
+        metadata_max_age_ms=METADATA_MS,
+        client_id="tksva_q",
+    )
+    made._message_accumulator._batch_ttl = 0.0  # what is older is not tried again
+    return made
+
+
+def follower(options: ParserSettings) -> AIOKafkaConsumer:
+    """Return a consumer that is told which partitions to read, and commits under the group's name."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=options.broker,
+        group_id=options.kafka_tasks_consumer_group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=REQUEST_MS,
+        metadata_max_age_ms=METADATA_MS,
+        client_id="tksva_q",
+    )
+
+
+def reader(options: ParserSettings) -> AIOKafkaConsumer:
+    """Return a consumer outside of any group, for looking."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=options.broker,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=REQUEST_MS,
+        client_id="tksva_q",
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(client: Any, runtime: Runtime, seconds: float) -> AsyncIterator[None]:
+    """Connect a client within so many seconds, and close it at the end."""
+    try:
+        await wanted(runtime, client.start(), seconds)
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # a client that cannot even be closed ends with the process
+            await asyncio.wait_for(client.stop(), CLOSE_SECONDS)
+
+
+async def wanted(runtime: Runtime, awaited: Awaitable[T], seconds: float) -> T:
+    """Return what is awaited; raise KafkaAway after so many seconds, Stopped where the service is to stop."""
+    task = asyncio.ensure_future(awaited)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=LOOK_SECONDS)
+            if not task.done() and runtime.stopping():
+                raise Stopped
+            if not task.done() and loop.time() > until:
+                raise KafkaAway(f"Kafka не отвечает {seconds:.0f} с")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+
+
+async def pause(runtime: Runtime, seconds: float) -> None:
+    """Wait, but not longer than until the service is to stop."""
+    until = asyncio.get_running_loop().time() + seconds
+    while not runtime.stopping() and (left := until - asyncio.get_running_loop().time()) > 0:
+        await asyncio.sleep(min(left, LOOK_SECONDS))
+
+
+@contextlib.asynccontextmanager
+async def living(
+    runtime: Runtime, trouble: Callable[[], str | None], seconds: float = SIGN_SECONDS
+) -> AsyncIterator[None]:
+    """Give the service's signs of life while the block runs, every so many seconds or more often."""
+
+    async def sign() -> None:
+        while True:
+            await asyncio.to_thread(runtime.alive, trouble())
+            await asyncio.sleep(min(seconds, SIGN_SECONDS))
+
+    signing = asyncio.create_task(sign())
+    try:
+        yield
+    finally:
+        signing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await signing
