@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, pickup, xlsx_job
+from benchmarks import clickhouse, csv_job, drain, history, idle, page, pages, parsers, pickup, xlsx_job
 from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section, machine
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Bench], Section | list[Section]]] = {
     "drain": drain.measure,
     "history": history.measure,
     "page": page.measure,
+    "parsers": parsers.measure,
     "idle": idle.measure,
 }
 

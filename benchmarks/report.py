@@ -22,6 +22,7 @@ PACKAGES = (
     "rq",
     "dramatiq",
     "redis",
+    "aiokafka",
 )
 
 
