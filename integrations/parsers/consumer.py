@@ -126,6 +126,8 @@ class Consumer:
         """Take this consumer's share of the partitions."""
         self._share_at = time.monotonic() + SHARE_SECONDS
         partitions = set(consumer.partitions_for_topic(self.topic) or ())
+        if not partitions:
+            raise KafkaAway(f"топика {self.topic} больше нет")
         held = await asyncio.to_thread(self._take_share, partitions)
         assigned = {place.partition for place in consumer.assignment()}
         if held != assigned:

@@ -174,7 +174,7 @@ def applied(parsers: Parsers, count: int) -> None:
 
 
 def test_a_broker_that_comes_back_with_nothing_is_read_from_its_beginning(
-    parsers: Parsers, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    parsers: Parsers, serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(consumer, "GONE_SECONDS", 1.5)
     tasks = parsers.tasks(30)
@@ -183,6 +183,7 @@ def test_a_broker_that_comes_back_with_nothing_is_read_from_its_beginning(
             send(broker, parsers, tasks[:20], "in_progress")
             applied(parsers, 20)
             broker.restart()
+            wait_for(lambda: "topic_anew" in caplog.text, 60)
             send(broker, parsers, tasks[:5], "success")
             applied(parsers, 25)
         broker.restart()
