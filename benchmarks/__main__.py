@@ -8,7 +8,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import broker, clickhouse, csv_job, drain, history, idle, page, pages, pickup, punctuality, xlsx_job
+from benchmarks import (
+    broker,
+    clickhouse,
+    csv_job,
+    drain,
+    history,
+    idle,
+    page,
+    pages,
+    parsers,
+    pickup,
+    punctuality,
+    xlsx_job,
+)
 from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section, machine
@@ -24,6 +37,7 @@ PARTS: dict[str, Callable[[Bench], Section | list[Section]]] = {
     "broker": broker.measure,
     "history": history.measure,
     "page": page.measure,
+    "parsers": parsers.measure,
     "idle": idle.measure,
     "punctuality": punctuality.measure,
 }

@@ -22,5 +22,7 @@ class Plan:
     history: tuple[int, int] = (1_000, 1_000_000)  # finished rows in `post` and in the queue's memory, few and many
     waiting: tuple[int, int] = (1_000, 100_000)  # rows in the queue, few and many
     rounds: int = 200  # of a tick, a claim, a settling
+    statuses: int = 20_000  # of parsers, in batches
+    singles: int = 50  # and one by one
     idle_seconds: float = 60
     slots: int = 1_000  # of schedules

@@ -24,6 +24,7 @@ PACKAGES = (
     "redis",
     "taskiq",
     "taskiq-aio-pika",
+    "aiokafka",
 )
 
 

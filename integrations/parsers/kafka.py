@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-u
 
 from errors import QueueError
 from integrations.parsers.settings import ParserSettings
+from logs import log
 from services import SIGN_SECONDS, Runtime
 
 #: Milliseconds within which Kafka answers a request, or its answer counts as lost.
@@ -18,6 +19,8 @@ REQUEST_MS = 10_000
 CLOSE_SECONDS = 5.0
 #: Seconds between two looks whether the service is to stop, while something is waited for.
 LOOK_SECONDS = 0.25
+#: Seconds before Kafka or the database is tried again: from the first pause to the longest.
+RETRY_SECONDS = (0.5, 3.0)
 #: Milliseconds after which a topic that is new is seen.
 METADATA_MS = 10_000
 
@@ -111,6 +114,31 @@ async def pause(runtime: Runtime, seconds: float) -> None:
     until = asyncio.get_running_loop().time() + seconds
     while not runtime.stopping() and (left := until - asyncio.get_running_loop().time()) > 0:
         await asyncio.sleep(min(left, LOOK_SECONDS))
+
+
+class Outage:
+    """What keeps a service from its work: said once, waited out with growing pauses."""
+
+    def __init__(self, runtime: Runtime, trouble: str | None = None) -> None:
+        self.trouble = trouble
+        self._runtime = runtime
+        self._tries = 0
+
+    async def wait(self, trouble: str) -> None:
+        """Say what is wrong, and wait a little longer each time."""
+        self.trouble = trouble
+        if not self._tries:
+            log.error("service_waits", extra={"service": self._runtime.name, "reason": trouble})
+        first, longest = RETRY_SECONDS
+        self._tries = min(self._tries + 1, 10)
+        await pause(self._runtime, min(longest, first * 2 ** (self._tries - 1)))
+
+    def over(self) -> None:
+        """Say that all is well again."""
+        self.trouble = None
+        if self._tries:
+            self._tries = 0
+            log.info("service_goes_on", extra={"service": self._runtime.name})
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore
 
 from db import Cursor, DatabaseAway, one_line
 from integrations.parsers import letters, tail
-from integrations.parsers.kafka import REQUEST_MS, KafkaAway, Stopped, living, opened, pause, producer
+from integrations.parsers.kafka import REQUEST_MS, KafkaAway, Outage, Stopped, living, opened, pause, producer
 from integrations.parsers.letters import Letter, Outcome
 from integrations.parsers.settings import SOURCE_TYPES, ParserSettings
 from logs import log
@@ -28,8 +28,6 @@ IDLE_SECONDS, SECOND_SECONDS = 0.3, 1.0
 CONNECT_SECONDS = 10.0
 #: Seconds after which a batch has been acknowledged or never will be: whoever sent it may be at it until then.
 SEND_SECONDS = 2 * REQUEST_MS / 1000
-#: Seconds before Kafka or the database is tried again: from the first pause to the longest.
-RETRY_SECONDS = (0.5, 3.0)
 
 T = TypeVar("T")
 
@@ -50,33 +48,26 @@ class Outbox:
         self.runtime = runtime
         self.options = load_part(ParserSettings)
         self.database = runtime.database
-        self.trouble: str | None = None
+        self.outage = Outage(runtime)
         self._locked: object = None  # the connection that holds the lock
         self._over: set[str] = set()  # topics whose last batch was this process's own and is over, come of it what may
         self._known: set[str] = set()  # topics of which is noted from where on tasks of ours may stand there
 
     async def run(self) -> None:
         """Send, and begin again after whatever keeps from it."""
-        tries = 0
-        async with living(self.runtime, lambda: self.trouble):
+        async with living(self.runtime, lambda: self.outage.trouble):
             while not self.runtime.stopping():
                 try:
                     if await self._idle():
-                        self.trouble, tries = None, 0
+                        self.outage.over()
                     else:
                         await self._serve()
-                    continue
                 except Stopped:
                     return
                 except (KafkaError, KafkaAway, OSError) as error:
-                    self.trouble = f"Kafka недоступна: {one_line(error)}"
+                    await self.outage.wait(f"Kafka недоступна: {one_line(error)}")
                 except DatabaseAway as error:
-                    self.trouble = f"база данных недоступна: {one_line(error)}"
-                if not tries:
-                    log.error("outbox_waits", extra={"reason": self.trouble})
-                first, longest = RETRY_SECONDS
-                await pause(self.runtime, min(longest, first * 2**tries))
-                tries = min(tries + 1, 10)
+                    await self.outage.wait(f"база данных недоступна: {one_line(error)}")
 
     async def _idle(self) -> bool:
         """Wait a little where there is nothing to do, or somebody else does it; tell whether that was so."""
@@ -93,6 +84,8 @@ class Outbox:
             while not self.runtime.stopping():
                 sent, wrong = 0, ""
                 for kind, topic in self.options.topics.items():
+                    if self.runtime.stopping():
+                        return
                     try:
                         sent += await self._batch(sender, kind, topic)
                     except InDoubt:
@@ -101,7 +94,9 @@ class Outbox:
                         wrong = wrong or f"{topic}: {one_line(error)}"
                 if wrong and not sent:
                     raise KafkaAway(wrong)
-                self.trouble = f"Kafka недоступна: {wrong}" if wrong else None
+                self.outage.over()
+                if wrong:
+                    self.outage.trouble = f"Kafka недоступна: {wrong}"
                 if not sent:
                     await pause(self.runtime, IDLE_SECONDS)
 
