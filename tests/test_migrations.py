@@ -37,7 +37,7 @@ OWN_TABLES = {
     f"tksva_q.{name}"
     for name in (
         *("alembic_version", "worker", "job", "attempt", "page", "download", "counter", "hour", "announcement"),
-        *("schedule", "slot"),
+        *("schedule", "slot", "dispatch"),
     )
 }
 HELPERS = {"tksva_q_waiting", "tksva_q_prepared", "tksva_q_clicked", "tksva_q_living"}
