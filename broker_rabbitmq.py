@@ -1,9 +1,10 @@
 """RabbitMQ: a durable quorum queue, every message confirmed."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 from aio_pika import Connection, ExchangeType
-from taskiq import AckableMessage
+from taskiq import AckableMessage, AsyncBroker
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 from yarl import URL
 
@@ -38,6 +39,15 @@ class RabbitBroker(AioPikaBroker):
         """Whether the connection has broken."""
         channel = self.write_channel
         return channel is None or channel.is_closed or self.write_conn is None or self.write_conn.is_closed
+
+    async def shutdown(self) -> None:
+        """Close both connections, whatever becomes of the other: one left open would go on being given messages.
+
+        TaskIQ's own way says goodbye to each channel first, and stops where that gets no answer.
+        """
+        await AsyncBroker.shutdown(self)
+        connections = [connection for connection in (self.write_conn, self.read_conn) if connection is not None]
+        await asyncio.gather(*(connection.close() for connection in connections), return_exceptions=True)
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Give one message after the other; one that was delivered and not given yet goes back at the end.

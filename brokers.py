@@ -80,9 +80,20 @@ async def connected(settings: Settings, *, listens: bool = False) -> "AsyncItera
             await broker.startup()
         yield broker
     finally:
-        with contextlib.suppress(Exception):  # of a broker that is away it cannot be taken well
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await broker.shutdown()
+        closing = asyncio.ensure_future(broker.shutdown())
+        _closing.add(closing)
+        closing.add_done_callback(_closed)
+        # Longer than that it goes on by itself: cut short, it would leave a connection that messages are sent to.
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+
+
+_closing: set["asyncio.Future[None]"] = set()
+
+
+def _closed(closing: "asyncio.Future[None]") -> None:
+    _closing.discard(closing)
+    if not closing.cancelled():
+        closing.exception()  # of a broker that is away leave cannot be taken well
 
 
 class Outage:

@@ -112,12 +112,14 @@ class Rates:
 
 
 def _loop(status: Status) -> Text:
-    alive = [worker for worker in status.workers if worker.alive]
+    alive = [worker for worker in status.workers if worker.alive and worker.loop_seconds is not None]
+    behind = sum(worker.alive and worker.loop_seconds is None for worker in status.workers)
     if status.last_loop_seconds is None or not alive:
         return Text("очередь не работает (systemctl start tksva_q)", style="bold red")
     names = ", ".join(f"{worker.host}, процесс {worker.pid}" for worker in alive)
     style = "red" if status.last_loop_seconds > SILENT else ""
-    return Text(f"{span(status.last_loop_seconds)} назад ({names})", style=style)
+    others = f"; работников за брокером: {behind}" if behind else ""
+    return Text(f"{span(status.last_loop_seconds)} назад ({names}){others}", style=style)
 
 
 def _bars(running: Iterable[JobRow], rates: dict[int, float]) -> Table:

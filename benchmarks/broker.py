@@ -24,7 +24,7 @@ _MODULE = "benchmarks.peers.taskiq_queue"
 #: Jobs that each worker gets before the measured ones.
 _WARM = 20
 _NOTE = """\
-A short job computes for some milliseconds on one core, and each worker runs one at a time. TaskIQ runs a coroutine \
+A short job computes for about 10 ms on one core, and each worker runs one at a time. TaskIQ runs a coroutine \
 in the worker and forgets it. The queue's jobs are rows that survive the broker; they are claimed by priority and age, \
 run once whatever is delivered twice, in a child process that has a time limit and can be cancelled, and are \
 journalled: a commit that waits for the disk for each job, where TaskIQ's broker has one for many messages. That is \
@@ -87,7 +87,11 @@ def _taskiq(bench: Bench, rabbitmq: RabbitMQ, workers: int) -> Iterator[Drain]:
     command = [sys.executable, "-m", "taskiq", "worker", f"{_MODULE}:broker", "--workers", str(workers)]
     running = subprocess.Popen([*command, "--log-level", "WARNING"], cwd=ROOT, env=environment)
     try:
-        time.sleep(2 + workers / 2)  # or the first one that is there would have all
+        deadline = time.monotonic() + 60
+        while rabbitmq.consumers("taskiq") < workers:  # or the first one that is there would have all
+            if time.monotonic() > deadline:
+                raise RuntimeError("TaskIQ's workers do not listen")
+            time.sleep(0.2)
         yield lambda kind, count: _ask(environment, count, fifo, kind)
     finally:
         running.terminate()

@@ -43,7 +43,7 @@ def run(bench: Bench, count: int = 3000, times: int = 5) -> list[Result]:
 class Ground:
     """A bench with a broker: the daemon that announces jobs, and workers."""
 
-    def __init__(self, bench: Bench, rabbitmq: RabbitMQ, heartbeat: float = 1) -> None:
+    def __init__(self, bench: Bench, rabbitmq: RabbitMQ, heartbeat: float = 2) -> None:
         self.bench = bench
         self.rabbitmq = rabbitmq
         self.settings: dict[str, Any] = {

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aio_pika import connect
+from aio_pika.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Queue
 
 from brokers import QUEUE
 from faults.server import free_port
@@ -110,13 +112,18 @@ class RabbitMQ:
 
     def waiting(self) -> int:
         """Return how many messages nobody has taken yet."""
+        return asyncio.run(self._declared(QUEUE)).message_count or 0
 
-        async def count() -> int:
-            async with await connect(self.url) as connection:
-                queue = await (await connection.channel()).get_queue(QUEUE)
-                return queue.declaration_result.message_count or 0
+    def consumers(self, queue: str) -> int:
+        """Return how many listen to a queue; 0 where there is none of that name."""
+        try:
+            return asyncio.run(self._declared(queue)).consumer_count or 0
+        except ChannelNotFoundEntity:
+            return 0
 
-        return asyncio.run(count())
+    async def _declared(self, queue: str) -> Queue.DeclareOk:
+        async with await connect(self.url) as connection:
+            return (await (await connection.channel()).get_queue(queue)).declaration_result
 
     def close(self) -> None:
         """Stop it and what belongs to it."""

@@ -111,7 +111,7 @@ def taken_over(bench: Bench, job: int, attempt: int) -> float:
                 job,
                 attempt,
             ),
-            "the takeover",
+            lambda: f"the takeover of job {job}; {bench._story()}",
         )
     )
 

@@ -41,6 +41,7 @@ OWN_TABLES = {
         *("alembic_version", "worker", "job", "attempt", "page", "download", "counter", "hour", "announcement"),
         *("schedule", "slot"),
         *("service", "service_instance"),
+        "dispatch",
     )
 }
 HELPERS = {"tksva_q_waiting", "tksva_q_prepared", "tksva_q_clicked", "tksva_q_living"}

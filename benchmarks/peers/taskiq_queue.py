@@ -16,7 +16,7 @@ import time
 from taskiq_aio_pika import AioPikaBroker
 
 #: Of a short task, as of the queue's.
-ROUNDS = 20_000
+ROUNDS = 40_000
 #: Messages that are on their way to the broker at the same time.
 BATCH = 200
 

@@ -46,7 +46,7 @@ class Worker(Daemon):
         ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     with running_rabbitmq() as server:
         yield server
@@ -54,7 +54,7 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 
 @pytest.fixture
 def broker_url(rabbitmq: RabbitMQ) -> str:
-    """BROKER_URL of a broker that the tests of a module share; a test's queue begins empty."""
+    """BROKER_URL of a broker that the tests share; a test's queue begins empty."""
     rabbitmq.purge()
     return rabbitmq.url
 

@@ -7,6 +7,7 @@ import jobs
 from db import Database
 from tests.conftest import TABLE, Queries
 from tests.dispatch.conftest import submit
+from tests.plans import history, whole_reads
 
 
 def announce(own: Database) -> list[int]:
@@ -102,3 +103,16 @@ def test_a_note_keeps_nobody_from_claiming_the_job(own: Database, database: str,
     other.close()
     assert claimed is not None
     assert claimed.id == first
+
+
+def test_to_announce_reads_no_history(own: Database, sql: Queries) -> None:
+    history(sql)
+    submit(own, count=500)
+    sql("ANALYZE tksva_q.job")
+    before = whole_reads(own, sql)
+    for _ in range(12):  # PostgreSQL makes up its mind about a prepared statement after a few
+        take(own, *announce(own)[:100])
+        with own.statement() as cursor:
+            dispatch.is_full(cursor)
+            dispatch.expire(cursor)
+    assert whole_reads(own, sql) == before

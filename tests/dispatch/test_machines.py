@@ -24,6 +24,6 @@ def bench() -> Iterator[Bench]:
 def test_the_job_of_a_machine_that_is_cut_off_goes_on_elsewhere_and_its_child_has_ended_before(
     bench: Bench, rabbitmq: RabbitMQ
 ) -> None:
-    result = Ground(bench, rabbitmq, heartbeat=2).cut_off(1)
+    result = Ground(bench, rabbitmq).cut_off(1)
     assert result.times == 1
     assert result.lost == []

@@ -5,8 +5,8 @@ import hashlib
 from processings import processing
 from tasks import Task
 
-#: Of a short job: 5 to 10 ms of one core.
-ROUNDS = 20_000
+#: Of a short job: about 10 ms of one core.
+ROUNDS = 40_000
 
 
 @processing("empty")
