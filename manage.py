@@ -267,12 +267,19 @@ def _settings() -> Settings:
     return settings
 
 
-def _add_workloads() -> None:
-    """Add the commands of the workloads that are on."""
-    with contextlib.suppress(SettingsError):  # the command itself will say it
+def _add_workloads(words: list[str]) -> None:
+    """Add the commands of the workloads that are on.
+
+    Raises:
+        SettingsError: a setting makes no sense, and the command may be a workload's; the own ones say it themselves.
+    """
+    try:
         for workload in workloads.load(settings_module.load().integrations):
             if workload.offers("commands"):
                 app.add_typer(workload.part("commands"), name=workload.name)
+    except SettingsError:
+        if words and not words[0].startswith("-") and words[0] not in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+            raise
 
 
 def main(words: list[str] | None = None) -> NoReturn:
@@ -280,7 +287,7 @@ def main(words: list[str] | None = None) -> NoReturn:
     if not Path(".env").exists() and (db.HERE / ".env").exists():
         os.chdir(db.HERE)  # called from elsewhere: the installation is meant, not an embedded one in this folder
     try:
-        _add_workloads()
+        _add_workloads(sys.argv[1:] if words is None else words)
         app(words, prog_name=Path(sys.argv[0]).name)
     except SettingsError as error:
         _complain(error, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_definitions_that_make_no_sense_end_with_status_2(manage: Manage, define
     path = define("[timers.one]")
     said = manage("status")
     assert (said.code, said.err) == (2, f"{path}: timers.one.job: не задан\n")
+
+
+def test_a_setting_of_the_timers_that_makes_no_sense_is_said_and_no_command_missed(
+    database: str, tmp_path: Path
+) -> None:
+    known = environment(database, tmp_path, integrations="timers", smtp_port=70000)
+    words = [sys.executable, str(ROOT / "manage.py"), "timers", "status"]
+    said = subprocess.run(words, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=100, check=False)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("SMTP_PORT: ")
 
 
 # --- the script -------------------------------------------------------------------------------------------------------
