@@ -19,6 +19,7 @@ from taskiq.utils import maybe_awaitable
 
 import brokers
 import db
+import janitor
 from broker_loop import BrokerLoop, Call
 from logs import log
 from settings import Settings
@@ -62,7 +63,9 @@ class ListeningBroker(AsyncBroker):
     ) -> None:
         """Be the loop's thread."""
         try:
-            loop = BrokerLoop(self._settings, db.dsn(self._settings), tell)
+            conninfo = db.dsn(self._settings)
+            loop = BrokerLoop(self._settings, conninfo, tell)
+            janitor.start(self._settings, conninfo)  # what a crash leaves behind is on this machine's disk
         except Exception as error:
             self._from_thread(running, made.set_exception, error)
             return

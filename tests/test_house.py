@@ -198,10 +198,16 @@ def test_a_file_without_a_floor_is_named(house: Path) -> None:
 
 # --- the proofs -------------------------------------------------------------------------------------------------------
 
-#: Rooms whose proofs are still being written: packages of integrations, and modules.
-BEING_WRITTEN = frozenset({"deals", "timers", "timetable"})
+#: Modules that are tested together with others so far, by the tests of their folder.
+TOGETHER = frozenset(
+    {
+        "parsers",
+        "timers",
+        *"broker_loop broker_nats broker_rabbitmq broker_redis broker_worker listening worker_loop".split(),
+    }
+)
 #: Folders that are proofs themselves, or steps that other proofs go through whole: the schema's, and CI's.
-NO_ROOMS = frozenset({"tests", "benchmarks", "faults", "migrations", ".ci"})
+NO_ROOMS = frozenset({"tests", "benchmarks", "faults", "migrations", "docs", ".ci"})
 
 
 def untested(root: Path) -> set[str]:
@@ -233,8 +239,7 @@ def untested(root: Path) -> set[str]:
 
 
 def test_every_module_has_a_test_file_of_its_name() -> None:
-    missing = untested(ROOT)
-    assert {path for path in missing if not BEING_WRITTEN & set(Path(path).with_suffix("").parts)} == set()
+    assert {path for path in untested(ROOT) if not TOGETHER & set(Path(path).with_suffix("").parts)} == set()
 
 
 def test_a_module_without_a_test_file_is_named(tmp_path: Path) -> None:
