@@ -35,7 +35,10 @@ INSERT INTO parsers.task_type (code, title, interval_seconds, timeout_seconds) V
 INSERT INTO parsers.source_task_type (source_id, task_type_id) SELECT s.id, t.id
 FROM parsers.source s, parsers.task_type t
 """
-GROUP = "/api/v1/task_group/"
+API = "/api/v1"
+GROUP = f"{API}/task_group/"
+FEED = {"name": "лента", "type": "rss", "external_id": "https://example.org/feed"}
+COMMENTS = {"code": "comments", "title": "Комментарии", "interval_seconds": 60, "timeout_seconds": 30}
 
 _numbers = itertools.count(1)
 
@@ -96,6 +99,14 @@ def parsers(database: str, sql: Queries) -> Parsers:
     schema.migrate(database, workloads=["parsers"])
     sql(SOURCES)
     return Parsers(sql)
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[db.Database]:
+    """A connection to the tables, as the queue's own processes have it."""
+    connection = db.Database(database, "test")
+    yield connection
+    connection.close()
 
 
 @pytest.fixture
@@ -163,3 +174,9 @@ def status(task: str, word: str, second: int = 0, **more: object) -> bytes:
     """A status as a parser sends it."""
     occurred_at = datetime(2026, 1, 1, 12, second // 60, second % 60, tzinfo=UTC).isoformat()
     return json.dumps({"task_id": task, "status": word, "occurred_at": occurred_at} | more).encode()
+
+
+def detail(answer: httpx.Response, status: int) -> str:
+    """Why a request was refused."""
+    assert answer.status_code == status, answer.text
+    return str(answer.json()["detail"])

@@ -14,9 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-import services
-from db import Database
-from integrations.parsers import SERVICES, kafka, letters, outbox
+from integrations.parsers import kafka, letters, outbox
 from services import Runtime
 from tests.conftest import Queries, wait_for
 from tests.kafka_server import Broker, running_broker
@@ -206,20 +204,3 @@ def test_what_stood_in_the_topic_before_is_nobodys_task(parsers: Parsers, broker
         all_sent(parsers)
     assert sum(sent(broker, parsers.topics["rss"]).values()) == 5
     assert parsers.sql.value("SELECT count(*) FROM parsers.task WHERE sent_at IS NOT NULL") == len(tasks)
-
-
-def test_a_parser_that_answers_before_the_task_is_marked_is_believed(parsers: Parsers, database: str) -> None:
-    [task] = parsers.tasks(1)
-    parsers.sql("UPDATE parsers.task SET status = 'in_progress'")
-    own = Database(database, "test")
-    with own.transaction() as cursor:
-        letters.note(cursor, "t", letters.Outcome(sent=[task]))
-    own.close()
-    assert parsers.sql("SELECT status, sent_at IS NULL FROM parsers.task") == [("in_progress", False)]
-
-
-def test_kafka_left_to_others_is_no_service_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [service.name for service in SERVICES()] == ["parsers_outbox", "parsers_consumer"]
-    monkeypatch.setenv("KAFKA_WORKERS_ENABLED", "false")
-    assert SERVICES() == ()
-    assert services.defined([]) == {}
