@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import stat
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 import queueing
 from db import Database
-from tests.conftest import TABLE, Daemon, Queries, server_cursor, wait_for
-
-PREPARED = "файл подготовлен"
-FAILED = "ошибка"
-
-Start = Callable[..., Daemon]
-
-#: Makes every page of the small warehouse take a while, so that a test can look at a job that runs.
-SLOW = """
-ALTER TABLE audit._sales__execution_orders RENAME TO fast;
-CREATE VIEW audit._sales__execution_orders AS SELECT rownumber,
-  "Ст. Отправления" || CASE WHEN pg_sleep(0.001) IS NULL THEN '' ELSE '' END AS "Ст. Отправления",
-  "Дор. Отправления", "SVOD.Дата отправки", "№ контейнера", "Кол-во, шт.", "Сумма, %", "Примечание",
-  "Дата", "Порожний"
-FROM audit.fast WHERE "Ст. Отправления" = 'Тайшет';
-"""
-
-
-def submit(database: str, form: str, **columns: object) -> int:
-    own = Database(database, "test")
-    with own.transaction() as cursor:
-        job = queueing.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
-    own.close()
-    return job
-
-
-def job_state(sql: Queries, job: int) -> tuple[str, str | None]:
-    return sql("SELECT state, error FROM tksva_q.job WHERE id = %s", job)[0]
-
-
-def children_of(daemon: Daemon) -> list[psutil.Process]:
-    """The processes that run jobs: the fork server's own children."""
-    return [
-        process
-        for process in psutil.Process(daemon.pid).children(recursive=True)
-        if process.ppid() != daemon.pid and "resource_tracker" not in " ".join(process.cmdline())
-    ]
-
-
-def locked(sql: Queries) -> bool:
-    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))
-
+from tests.conftest import TABLE, Daemon, Queries, wait_for
+from tests.daemons import FAILED, PREPARED, SLOW, Start, job_state, locked, submit
 
 # --- the main job -----------------------------------------------------------------------------------------------------
 
@@ -261,48 +214,6 @@ def test_after_a_kill_the_file_is_finished_from_its_last_page(start_daemon: Star
     assert size > 0
 
 
-def test_children_end_with_a_daemon_that_is_killed(start_daemon: Start, sql: Queries, database: str) -> None:
-    daemon = start_daemon(integrations="testing", workers=2)
-    job = submit(database, "endless")
-    wait_for(lambda: job_state(sql, job)[0] == "running")
-    family = psutil.Process(daemon.pid).children(recursive=True)
-    assert len(children_of(daemon)) == 2
-    daemon.kill()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    assert alive == []
-
-
-def test_a_killed_child_costs_an_attempt_and_its_signal_is_named(
-    start_daemon: Start, sql: Queries, database: str
-) -> None:
-    daemon = start_daemon(integrations="testing", max_attempts=2)
-    job = submit(database, "endless")
-    wait_for(lambda: job_state(sql, job)[0] == "running")
-    daemon.await_line("started")
-    children_of(daemon)[0].kill()
-    wait_for(lambda: job_state(sql, job)[0] == "waiting")
-    assert "killed by signal 9" in str(job_state(sql, job)[1])
-    assert sql.value("SELECT run_at > now() + interval '2 s' FROM tksva_q.job")
-    assert sql.value("SELECT spent FROM tksva_q.job") == 1
-
-
-def test_a_job_that_kills_its_child_each_time_fails_for_good(start_daemon: Start, sql: Queries, database: str) -> None:
-    start_daemon(integrations="testing", max_attempts=3)
-    job = submit(database, "suicide")
-    for attempt in (1, 2):
-        wait_for(lambda n=attempt: sql("SELECT state, attempt FROM tksva_q.job") == [("waiting", n)])
-        sql("UPDATE tksva_q.job SET run_at = now()")
-    wait_for(lambda: job_state(sql, job)[0] == "failed")
-    assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 3
-
-
-def test_a_time_limit_ends_an_attempt(start_daemon: Start, sql: Queries, database: str) -> None:
-    start_daemon(integrations="testing", max_attempts=1)
-    job = submit(database, "sleepy")
-    wait_for(lambda: job_state(sql, job)[0] == "failed", 5)
-    assert job_state(sql, job)[1] == "the time limit of 1 s has passed"
-
-
 @pytest.mark.parametrize(
     ("form", "reason"),
     [("faulty", "the warehouse is not there"), ("broken", "ZeroDivisionError: a bug"), ("hungry", "out of memory")],
@@ -348,47 +259,6 @@ def test_a_row_hidden_while_it_is_prepared_stops_its_job(start_daemon: Start, sq
 # --- the service ------------------------------------------------------------------------------------------------------
 
 
-def test_sigterm_gives_running_jobs_back_with_their_place(start_daemon: Start, sql: Queries) -> None:
-    sql(SLOW)
-    daemon = start_daemon(chunk_size=100)
-    post = sql.post("a.csv")
-    sql.await_status(post, "загружено [2-5]00 из 1000")
-    began = time.monotonic()
-    assert daemon.stop() == 0
-    assert time.monotonic() - began < 10
-    assert sql.status(post) == "в очереди"
-    assert sql("SELECT state, spent, cursor IS NOT NULL, rows >= 200 FROM tksva_q.job") == [("waiting", 0, True, True)]
-    assert not locked(sql)
-    assert sql.value("SELECT count(*) FROM tksva_q.worker") == 0
-
-
-def test_a_second_sigterm_ends_at_once(start_daemon: Start, sql: Queries, database: str) -> None:
-    daemon = start_daemon(integrations="testing")
-    job = submit(database, "endless")
-    wait_for(lambda: job_state(sql, job)[0] == "running")
-    os.kill(daemon.pid, signal.SIGTERM)
-    daemon.await_line("stopping")
-    assert daemon.process.poll() is None
-    began = time.monotonic()
-    assert daemon.stop(5) == 0
-    assert time.monotonic() - began < 3
-    assert job_state(sql, job)[0] == "waiting"
-
-
-def test_the_database_may_go_and_come_back(start_daemon: Start, sql: Queries, database: str, postgres: str) -> None:
-    daemon = start_daemon()
-    own = sql.value("SELECT current_database()")
-    with server_cursor(postgres) as cursor:
-        cursor.execute(f'ALTER DATABASE "{own}" ALLOW_CONNECTIONS false')
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tksva_q%'")
-        daemon.await_line("database_away")
-        time.sleep(2.5)  # several tries go by
-        cursor.execute(f'ALTER DATABASE "{own}" ALLOW_CONNECTIONS true')
-    sql.await_status(sql.post("a.csv"), PREPARED, 5)
-    assert len([line for line in daemon.lines if "database_away" in line]) == 1
-    daemon.await_line("database_back")
-
-
 def test_what_a_crash_left_is_put_right_at_the_start(start_daemon: Start, sql: Queries, tmp_path: Path) -> None:
     post = sql.post("a.csv")
     sql(
@@ -418,18 +288,3 @@ def test_a_schema_newer_than_the_code_stops_the_start(sql: Queries, database: st
     assert daemon.process.wait(10) == 1
     daemon._gone()
     assert "9999" in daemon.log
-
-
-def test_an_embedded_server_that_died_is_started_again() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
-    daemon = Daemon("", folder)
-    try:
-        daemon.await_line(" started ")
-        os.kill(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-        daemon.await_line("database_away")
-        daemon.await_line("database_back")
-        assert daemon.stop() == 0
-    finally:
-        if daemon.process.poll() is None:
-            daemon.kill()
-        shutil.rmtree(folder, ignore_errors=True)

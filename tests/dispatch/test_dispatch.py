@@ -17,8 +17,8 @@ from db import Database
 from faults.rabbitmq import RabbitMQ
 from settings import Settings
 from tests.conftest import Daemon, Queries, make_settings, wait_for
+from tests.daemons import SLOW
 from tests.dispatch.conftest import Start, Worker, await_done, each_ran_once, submit
-from tests.test_queue_manager import SLOW
 
 # The broker starts within the first test's time, and a worker takes its seconds on a busy machine.
 pytestmark = pytest.mark.timeout(180)

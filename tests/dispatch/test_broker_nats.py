@@ -1,0 +1,73 @@
+"""NATS as the broker: a stream that forgets what was acknowledged, over a connection that breaks for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from taskiq import BrokerMessage
+
+import brokers
+from broker_nats import NatsBroker
+from db import Database
+from settings import Settings
+from tests.conftest import Queries
+from tests.dispatch.conftest import Start
+from tests.dispatch.servers import Server, hands_jobs_out, running
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running("nats", tmp_path / "broker") as made:
+        yield made
+
+
+@pytest.fixture
+def broker_url(server: Server) -> str:
+    return server.url
+
+
+def test_it_hands_jobs_out_as_rabbitmq_does(start: Start, own: Database, sql: Queries, server: Server) -> None:
+    hands_jobs_out(start, own, sql, server)
+
+
+def message(number: int) -> BrokerMessage:
+    return BrokerMessage(task_id=str(number), task_name=brokers.TASK, message=b"%d" % number, labels={})
+
+
+def test_what_was_acknowledged_is_forgotten_and_the_rest_is_kept(server: Server) -> None:
+    async def talk() -> tuple[bytes, int, int]:
+        async with brokers.connected(Settings(broker_url=server.url), listens=True) as broker:
+            assert isinstance(broker, NatsBroker)
+            for number in range(3):
+                await broker.kick(message(number))
+            before = await broker.js.stream_info(brokers.QUEUE)
+            async with asyncio.timeout(30), aclosing(broker.listen()) as given:
+                first = await anext(given)
+                await first.ack()
+                await broker.client.flush()
+            after = await broker.js.stream_info(brokers.QUEUE)
+            assert before.config.max_msgs == brokers.MOST_MESSAGES
+            return first.data, before.state.messages, after.state.messages
+
+    assert asyncio.run(talk()) == (b"0", 3, 2)
+
+
+def test_a_connection_that_breaks_is_lost_and_a_new_broker_takes_its_place(server: Server) -> None:
+    async def talk() -> None:
+        async with brokers.connected(Settings(broker_url=server.url)) as broker:
+            assert isinstance(broker, NatsBroker)
+            assert not broker.lost
+            await asyncio.to_thread(server.stop)
+            async with asyncio.timeout(30):
+                while not broker.lost:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(talk())
+    server.start()
+    brokers.check(Settings(broker_url=server.url))
