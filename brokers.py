@@ -10,6 +10,7 @@ import importlib
 import logging
 import random
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from db import unforeseen
@@ -129,7 +130,8 @@ def check(settings: Settings) -> None:
             pass
 
     try:
-        asyncio.run(connect())
+        with ThreadPoolExecutor(1) as apart:  # the caller's thread may have a loop of events of its own
+            apart.submit(lambda: asyncio.run(connect())).result()
     except QueueError:
         raise
     except Exception as error:

@@ -198,14 +198,8 @@ def test_a_file_without_a_floor_is_named(house: Path) -> None:
 
 # --- the proofs -------------------------------------------------------------------------------------------------------
 
-#: Modules that are tested together with others so far, by the tests of their folder.
-TOGETHER = frozenset(
-    {
-        "parsers",
-        "timers",
-        *"broker_loop broker_nats broker_rabbitmq broker_redis broker_worker listening worker_loop".split(),
-    }
-)
+#: Modules that are tested together with others so far, by tests/dispatch.
+TOGETHER = frozenset({"broker_loop", "broker_rabbitmq", "listening"})
 #: Folders that are proofs themselves, or steps that other proofs go through whole: the schema's, and CI's.
 NO_ROOMS = frozenset({"tests", "benchmarks", "faults", "migrations", "docs", ".ci"})
 

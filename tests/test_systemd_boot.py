@@ -26,7 +26,7 @@ from tests.test_install import EXPOSURE, UNITS, systemd_analyze
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
 
-UNIT, WEB = UNITS
+UNIT, WEB, _WORKER = UNITS
 PREPARED = "файл подготовлен"
 FILES = "/srv/tksva_q"
 #: Rows of a page: a job of a thousand rows lasts long enough to be interrupted in its middle.

@@ -50,7 +50,7 @@ def supervised(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[s
     ("code", "status"), [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 15)", 143)]
 )
 def test_its_status_is_the_commands(tmp_path: Path, code: str, status: int) -> None:
-    with supervised(tmp_path, sys.executable, "-c", code) as (process, _):
+    with supervised(tmp_path, sys.executable, "-S", "-c", code) as (process, _):
         assert process.wait(30) == status
 
 
@@ -73,7 +73,7 @@ def test_the_end_of_the_pipe_ends_the_command_and_all_it_has_started(tmp_path: P
 
 def test_a_killed_supervisor_takes_its_command_along(tmp_path: Path) -> None:
     code = "import time; open('up', 'w').close(); time.sleep(600)"
-    with supervised(tmp_path, sys.executable, "-c", code) as (process, _):
+    with supervised(tmp_path, sys.executable, "-S", "-c", code) as (process, _):
         wait_for((tmp_path / "up").exists)
         process.kill()
         wait_for(lambda: left(tmp_path) == [], 10)
@@ -81,6 +81,6 @@ def test_a_killed_supervisor_takes_its_command_along(tmp_path: Path) -> None:
 
 def test_a_command_takes_signals_as_usual_and_has_no_input(tmp_path: Path) -> None:
     code = "import signal, sys; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, repr(sys.stdin.read()))"
-    with supervised(tmp_path, sys.executable, "-c", code) as (process, _):
+    with supervised(tmp_path, sys.executable, "-S", "-c", code) as (process, _):
         out, _ = process.communicate(timeout=30)
     assert out.strip() == "True ''"

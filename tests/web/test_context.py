@@ -59,7 +59,7 @@ def test_two_applications_share_nothing(start: Callable[..., Inside]) -> None:
         for field in dataclasses.fields(Context)
         if getattr(first.context, field.name) is getattr(second.context, field.name)
     ]
-    assert shared == ["workloads"]  # nothing: ()
+    assert shared == ["workloads", "broker"]  # nothing: () and None
 
 
 def test_no_handler_can_put_anything_else_in_its_place(inside: Inside) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.types import Message
 
 from reports import JobRow
@@ -72,9 +73,13 @@ def sent(answer: Download, send: Callable[[Message], None] = lambda message: Non
     return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)
 
 
+#: What a file in a folder is sent for, whatever the request says: its ranges are read when it goes.
+REQUEST = Request({"type": "http", "method": "GET", "headers": []})
+
+
 def refused(settings: Settings, job: JobRow | None) -> tuple[int, str]:
     with pytest.raises(Refused) as told:
-        download(settings, job)()
+        download(settings, job, REQUEST)()
     return told.value.status, told.value.text
 
 
@@ -123,7 +128,7 @@ def test_a_browser_is_told_what_the_file_is_and_never_shows_it_as_a_page(
     settings: Settings, folder: Path, name: str, type_: str
 ) -> None:
     (folder / name).touch()
-    answer = download(settings, done(file_name=name))()
+    answer = download(settings, done(file_name=name), REQUEST)()
     assert answer.headers["content-type"] == type_
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["cache-control"] == "private, no-cache"
@@ -184,7 +189,7 @@ def test_a_link_a_folder_and_a_pipe_are_no_files(settings: Settings, folder: Pat
 
 
 def test_a_file_arrives_whole_though_it_is_replaced_and_deleted_meanwhile(settings: Settings, file: Path) -> None:
-    answer = download(settings, done())()
+    answer = download(settings, done(), REQUEST)()
     (file.parent / "new").write_bytes(b"another")
     (file.parent / "new").replace(file)
     file.unlink()
@@ -193,7 +198,7 @@ def test_a_file_arrives_whole_though_it_is_replaced_and_deleted_meanwhile(settin
 
 
 def test_a_range_of_it_arrives(settings: Settings, file: Path) -> None:
-    assert sent(download(settings, done())(), range="bytes=2-4") == (206, b"234")
+    assert sent(download(settings, done(), REQUEST)(), range="bytes=2-4") == (206, b"234")
 
 
 def test_a_browser_that_goes_away_leaves_no_open_file(settings: Settings, file: Path) -> None:
@@ -202,5 +207,5 @@ def test_a_browser_that_goes_away_leaves_no_open_file(settings: Settings, file: 
             raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        sent(download(settings, done())(), gone)
+        sent(download(settings, done(), REQUEST)(), gone)
     assert str(file) not in descriptors()
