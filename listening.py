@@ -24,6 +24,8 @@ from broker_loop import BrokerLoop, Call
 from logs import log
 from settings import Settings
 
+#: Seconds within which a signal is heeded: TaskIQ notes it in a handler, which does not end the wait of the loop of events.
+SIGNAL_SECONDS = 0.5
 #: Seconds that a worker without a free child goes on listening: a short job is done by then.
 LINGER_SECONDS = 0.1
 
@@ -37,6 +39,7 @@ class ListeningBroker(AsyncBroker):
         self._vacancy = asyncio.Event()
         self._answered = asyncio.Event()  # the message that was given last is done with
         self._loop: BrokerLoop | None = None
+        self._stirring: asyncio.Task[None] | None = None
         self._outage = brokers.Outage()
 
         async def run(job_id: int) -> None:
@@ -56,7 +59,13 @@ class ListeningBroker(AsyncBroker):
         # No daemon: the process does not end before the children have.
         threading.Thread(target=self._serve, args=(running, made, tell), name="loop").start()
         self._loop = await made
+        self._stirring = running.create_task(self._stir())
         log.info("worker_started", extra={"pid": os.getpid(), "children": self._settings.workers})
+
+    @staticmethod
+    async def _stir() -> None:
+        while True:
+            await asyncio.sleep(SIGNAL_SECONDS)
 
     def _serve(
         self, running: asyncio.AbstractEventLoop, made: "asyncio.Future[BrokerLoop]", tell: Callable[[bool], None]
@@ -83,6 +92,8 @@ class ListeningBroker(AsyncBroker):
 
     async def shutdown(self) -> None:
         """Have the loop drain; the process ends when it has."""
+        if self._stirring is not None:
+            self._stirring.cancel()
         if self._loop is not None:
             self._loop.stop()
         await super().shutdown()

@@ -67,8 +67,7 @@ def running(kind: str, folder: Path) -> Iterator[Server]:
 def hands_jobs_out(start: Start, own: Database, sql: Queries, server: Server) -> None:
     """Run jobs over a broker, and those that wait while it is away and loses everything."""
     daemon = start(Daemon)
-    start()
-    start()
+    workers = [start(), start()]
     submit(own, count=50)
     await_done(sql, 50)
     server.stop()
@@ -81,3 +80,4 @@ def hands_jobs_out(start: Start, own: Database, sql: Queries, server: Server) ->
     submit(own)
     await_done(sql, 71)
     assert each_ran_once(sql)
+    assert [worker.stop() for worker in workers] == [0, 0]
