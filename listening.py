@@ -24,7 +24,7 @@ from broker_loop import BrokerLoop, Call
 from logs import log
 from settings import Settings
 
-#: Seconds within which a signal is heeded: TaskIQ notes it in a handler, which does not end the wait of the loop of events.
+#: Seconds within which a signal is heeded: the handler in which TaskIQ notes it does not wake the loop of events.
 SIGNAL_SECONDS = 0.5
 #: Seconds that a worker without a free child goes on listening: a short job is done by then.
 LINGER_SECONDS = 0.1
