@@ -198,8 +198,6 @@ def test_a_file_without_a_floor_is_named(house: Path) -> None:
 
 # --- the proofs -------------------------------------------------------------------------------------------------------
 
-#: Modules that are tested together with others so far, by tests/dispatch.
-TOGETHER = frozenset({"broker_loop", "broker_rabbitmq", "listening"})
 #: Folders that are proofs themselves, or steps that other proofs go through whole: the schema's, and CI's.
 NO_ROOMS = frozenset({"tests", "benchmarks", "faults", "migrations", "docs", ".ci"})
 
@@ -233,7 +231,7 @@ def untested(root: Path) -> set[str]:
 
 
 def test_every_module_has_a_test_file_of_its_name() -> None:
-    assert {path for path in untested(ROOT) if not TOGETHER & set(Path(path).with_suffix("").parts)} == set()
+    assert untested(ROOT) == set()
 
 
 def test_a_module_without_a_test_file_is_named(tmp_path: Path) -> None:

@@ -1,210 +1,118 @@
-"""Jobs handed out over a real RabbitMQ: announced by the daemon, run by workers in processes of their own."""
+"""Which waiting jobs are announced, when they are announced again, and what is forgotten."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
-import aio_pika
-import psutil
-import pytest
-
-import brokers
-import control
 import dispatch
+import jobs
 from db import Database
-from faults.apart import run_apart
-from faults.rabbitmq import RabbitMQ
-from settings import Settings
-from tests.conftest import Daemon, Queries, make_settings, wait_for
-from tests.daemons import SLOW
-from tests.dispatch.conftest import Start, Worker, await_done, each_ran_once, submit
-
-# The broker starts within the first test's time, and a worker takes its seconds on a busy machine.
-pytestmark = pytest.mark.timeout(180)
+from tests.conftest import TABLE, Queries
+from tests.dispatch.conftest import submit
+from tests.plans import history, whole_reads
 
 
-def running(sql: Queries, job: int) -> None:
-    wait_for(lambda: sql.value("SELECT state FROM tksva_q.job WHERE id = %s", job) == "running", 60)
+def announce(own: Database) -> list[int]:
+    with own.statement() as cursor:
+        return dispatch.next_ones(cursor)
 
 
-def let_go(sql: Queries, job: int) -> None:
-    """Let a job end that waits for somebody's word."""
-    sql("UPDATE tksva_q.job SET params = '{\"go\": true}' WHERE id = %s", job)
+def take(own: Database, *job_ids: int) -> None:
+    """Have a worker take the messages of these jobs."""
+    with own.transaction() as cursor:
+        for job_id in job_ids:
+            dispatch.taken(cursor, job_id)
 
 
-def publish(settings: Settings, *job_ids: int) -> None:
-    """Send the messages that the daemon sends."""
-
-    async def send() -> None:
-        async with brokers.connected(settings) as broker:
-            for job_id in job_ids:
-                await dispatch._send(broker, job_id)
-
-    run_apart(send())
+def end(sql: Queries, *job_ids: int) -> None:
+    sql("UPDATE tksva_q.job SET state = 'done', finished_at = now() WHERE id = ANY(%s)", list(job_ids))
 
 
-def test_jobs_run_in_workers_and_not_in_the_daemon(start: Start, own: Database, sql: Queries) -> None:
-    daemon = start(Daemon)
-    jobs = submit(own, count=50)
-    announced = "SELECT count(*) FROM tksva_q.dispatch"
-    wait_for(lambda: sql.value(announced) == len(jobs))
-    assert sql("SELECT DISTINCT state FROM tksva_q.job") == [("waiting",)]
-    worker = start()
-    await_done(sql, len(jobs))
-    assert each_ran_once(sql)
-    assert worker.stop() == 0
-    assert sql("SELECT process LIKE %s, loop_at IS NOT NULL FROM tksva_q.worker", f"{daemon.pid}:%") == [(True, True)]
+def test_what_may_be_claimed_is_announced_in_the_order_of_claims(own: Database, sql: Queries) -> None:
+    low, usual, high = (submit(own, priority=priority)[0] for priority in (1, 5, 10))
+    again = submit(own)[0]
+    later, held, refreshed = submit(own, count=3)
+    sql("UPDATE tksva_q.job SET run_at = now() + interval '1 hour' WHERE id = %s", later)
+    sql("UPDATE tksva_q.job SET held = true WHERE id = %s", held)
+    sql("UPDATE tksva_q.job SET dwh_table = %s WHERE id = %s", TABLE, refreshed)
+    sql("UPDATE dwh_tables_info SET wants_to_refresh = true")
+    assert set(announce(own)) == {high, usual, again, low}
+    assert announce(own) == []
+    sql("UPDATE dwh_tables_info SET wants_to_refresh = false; UPDATE tksva_q.job SET held = false")
+    assert set(announce(own)) == {held, refreshed}
 
 
-def test_priorities_keep_their_order_and_so_do_equals(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    start()
-    (first,) = submit(own, "patient")
-    running(sql, first)
-    wanted = {10: [], 5: [], 1: []}
-    for _ in range(4):
-        for priority in (1, 5, 10):
-            wanted[priority] += submit(own, priority=priority)
-    wait_for(lambda: sql.value("SELECT count(*) FROM tksva_q.dispatch") >= 12)
-    let_go(sql, first)
-    await_done(sql, 13)
-    order = [job for (job,) in sql("SELECT job_id FROM tksva_q.attempt ORDER BY started_at")]
-    assert order == [first, *wanted[10], *wanted[5], *wanted[1]]
+def test_the_broker_has_no_more_messages_than_can_wake_somebody(own: Database, sql: Queries) -> None:
+    waiting = submit(own, count=dispatch.WINDOW + 50)
+    urgent = submit(own, priority=10)
+    first = announce(own)
+    assert set(first) == {*urgent, *waiting[: dispatch.WINDOW - 1]}
+    end(sql, *first)  # by children that went on by themselves: their messages are in the broker still
+    assert announce(own) == []
+    with own.statement() as cursor:
+        assert dispatch.is_full(cursor)
+    take(own, *first[:10])
+    assert len(announce(own)) == 10
 
 
-def test_a_worker_that_is_busy_keeps_no_message_from_the_others(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    start()
-    (long,) = submit(own, "patient")
-    running(sql, long)
-    start()
-    for count in range(1, 11):
-        submit(own)
-        await_done(sql, count)
-    let_go(sql, long)
-    await_done(sql, 11)
-    assert sql.value("SELECT count(DISTINCT worker) FROM tksva_q.attempt") == 2
+def test_a_message_that_led_to_another_job_is_replaced(own: Database) -> None:
+    _, second = submit(own, count=2)
+    announce(own)
+    take(own, second, 10**9)
+    assert announce(own) == [second]
 
 
-def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
-    start: Start, own: Database, sql: Queries, rabbitmq: RabbitMQ, tmp_path: Path
-) -> None:
-    start(Daemon)
-    worker = start()
+def test_a_job_that_has_run_and_waits_again_is_announced_when_its_pause_is_over(own: Database, sql: Queries) -> None:
     (job,) = submit(own)
-    await_done(sql, 1)
-    publish(make_settings(sql.conninfo, tmp_path, broker_url=rabbitmq.url), *[job] * 20, 10**9)
-
-    async def babble() -> None:
-        async with await aio_pika.connect(rabbitmq.url) as connection:
-            exchange = await (await connection.channel()).get_exchange(brokers.QUEUE)
-            for body in (b"", b"{}", b"\xff" * 100):
-                await exchange.publish(aio_pika.Message(body), brokers.QUEUE)
-
-    run_apart(babble())
-    submit(own)
-    await_done(sql, 2)
-    wait_for(lambda: rabbitmq.waiting() == 0)
-    assert each_ran_once(sql)
-    assert worker.stop() == 0
+    announce(own)
+    take(own, job)
+    sql("UPDATE tksva_q.job SET run_at = now() + interval '1 hour'")
+    assert announce(own) == []
+    sql("UPDATE tksva_q.job SET run_at = now()")
+    assert announce(own) == [job]
 
 
-def test_a_job_that_is_tried_again_is_announced_again(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    start()
-    (job,) = submit(own, "faulty", max_attempts=3, pause_seconds=0.2)
-    wait_for(lambda: sql.value("SELECT state FROM tksva_q.job WHERE id = %s", job) == "failed", 60)
-    assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 3
+def test_a_new_connection_begins_with_nothing(own: Database) -> None:
+    waiting = submit(own, count=3)
+    announce(own)
+    with own.statement() as cursor:
+        dispatch.forget(cursor)
+    assert set(announce(own)) == set(waiting)
 
 
-def test_the_time_limit_and_a_cancel_reach_a_job_at_a_worker(
-    start: Start, own: Database, sql: Queries, tmp_path: Path
-) -> None:
-    start(Daemon)
-    start(workers=2)
-    (limited,) = submit(own, "sleepy", max_attempts=1)
-    (endless,) = submit(own, "endless")
-    running(sql, endless)
-    control.cancel(own, make_settings(sql.conninfo, tmp_path), endless)
-    wait_for(lambda: not sql.value("SELECT count(*) FROM tksva_q.job WHERE state IN ('waiting', 'running')"), 30)
-    assert sql("SELECT state, error FROM tksva_q.job WHERE id = ANY(%s) ORDER BY id", [limited, endless]) == [
-        ("failed", "the time limit of 1 s has passed"),
-        ("cancelled", "отменено"),
-    ]
+def test_a_few_of_those_that_nobody_takes_are_sent_again(own: Database, sql: Queries) -> None:
+    waiting = submit(own, count=dispatch.FEW + 10)
+    announce(own)
+    with own.statement() as cursor:
+        dispatch.expire(cursor)
+    assert announce(own) == []
+    sql("UPDATE tksva_q.dispatch SET sent_at = sent_at - make_interval(secs => %s)", dispatch.LOST_SECONDS + 1)
+    with own.statement() as cursor:
+        dispatch.expire(cursor)
+    assert len(announce(own)) == dispatch.FEW
+    assert len(waiting) == sql.value("SELECT count(*) FROM tksva_q.dispatch")
 
 
-def test_the_jobs_of_a_killed_worker_go_on_elsewhere(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    worker = start()
-    assert isinstance(worker, Worker)
-    jobs = submit(own, "patient", 2)
-    running(sql, jobs[0])
-    family = psutil.Process(worker.pid).children(recursive=True)
-    worker.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
-    start()
-    for job in jobs:
-        let_go(sql, job)
-    await_done(sql, 2)
-    assert sql("SELECT outcome FROM tksva_q.attempt ORDER BY job_id, attempt") == [
-        ("given back",),
-        ("done",),
-        ("done",),
-    ]
+def test_a_note_keeps_nobody_from_claiming_the_job(own: Database, database: str, sql: Queries) -> None:
+    """A claim passes over rows that are being written: a mark on the job would let a later one overtake it."""
+    first, _ = submit(own, count=2)
+    sql("INSERT INTO tksva_q.worker (id, host, process, lease_seconds) VALUES (gen_random_uuid(), '', '1:1', 60)")
+    other = Database(database, "other")
+    with own.transaction() as cursor:
+        assert first in dispatch.next_ones(cursor)
+        with other.statement() as theirs:
+            claimed = jobs.claim(theirs, str(sql.value("SELECT id FROM tksva_q.worker")), 0)
+    other.close()
+    assert claimed is not None
+    assert claimed.id == first
 
 
-def test_a_worker_process_that_dies_is_made_anew_by_taskiq(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    worker = start()
-    assert isinstance(worker, Worker)
-    (job,) = submit(own, "patient")
-    running(sql, job)
-    worker.process_of_jobs().kill()
-    let_go(sql, job)
-    await_done(sql, 1)
-    assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 2
-
-
-def test_a_worker_that_is_stopped_gives_its_job_back_with_its_place(start: Start, sql: Queries) -> None:
-    sql(SLOW)
-    start(Daemon)
-    worker = start(chunk_size=100)
-    post = sql.post("a.csv")
-    sql.await_status(post, "загружено [2-5]00 из 1000", 60)
-    assert worker.stop() == 0
-    assert sql.status(post) == "в очереди"
-    assert sql("SELECT state, spent, cursor IS NOT NULL, rows >= 200 FROM tksva_q.job") == [("waiting", 0, True, True)]
-
-
-def test_what_waits_while_the_broker_is_away_runs_when_it_is_back(
-    start: Start, own: Database, sql: Queries, rabbitmq: RabbitMQ
-) -> None:
-    processes = [start(Daemon), start()]
-    (job,) = submit(own, "patient")
-    running(sql, job)
-    rabbitmq.stop()
-    jobs = submit(own, count=20)
-    processes[0].await_line("broker_away")
-    time.sleep(2)  # several tries go by
-    rabbitmq.wipe()
-    rabbitmq.start()
-    let_go(sql, job)
-    await_done(sql, len(jobs) + 1)
-    submit(own)
-    await_done(sql, len(jobs) + 2)
-    assert each_ran_once(sql)
-    processes[0].await_line("broker_back")
-    assert len([line for line in processes[0].lines if "broker_away" in line]) == 1
-    assert [process.stop() for process in processes] == [0, 0]
-
-
-def test_a_worker_outlives_the_database(start: Start, own: Database, sql: Queries) -> None:
-    start(Daemon)
-    worker = start()
-    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tksva_q %%'")
-    wait_for(lambda: sql.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tksva_q worker'"))
-    submit(own, count=20)
-    await_done(sql, 20)
-    assert worker.stop() == 0
+def test_to_announce_reads_no_history(own: Database, sql: Queries) -> None:
+    history(sql)
+    submit(own, count=500)
+    sql("ANALYZE tksva_q.job")
+    before = whole_reads(own, sql)
+    for _ in range(12):  # PostgreSQL makes up its mind about a prepared statement after a few
+        take(own, *announce(own)[:100])
+        with own.statement() as cursor:
+            dispatch.is_full(cursor)
+            dispatch.expire(cursor)
+    assert whole_reads(own, sql) == before

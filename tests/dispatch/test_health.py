@@ -12,10 +12,10 @@ import doctor
 import listing
 import reports
 from db import Database
-from faults.rabbitmq import RabbitMQ
 from faults.server import free_port
 from leases import Worker
 from tests.conftest import Queries, make_settings, wait_for
+from tests.dispatch.servers import running
 from tests.web.server import Web
 
 pytestmark = pytest.mark.timeout(180)
@@ -32,10 +32,9 @@ def away() -> str:
     return f"amqp://user:hunter2hunter2@127.0.0.1:{free_port()}/"
 
 
-def test_the_doctor_says_whether_the_broker_answers(
-    database: str, tmp_path: Path, rabbitmq: RabbitMQ, away: str
-) -> None:
-    assert doctor.broker(make_settings(database, tmp_path, broker_url=rabbitmq.url)).ok
+def test_the_doctor_says_whether_the_broker_answers(database: str, tmp_path: Path, away: str) -> None:
+    with running("redis", tmp_path / "broker") as server:
+        assert doctor.broker(make_settings(database, tmp_path, broker_url=server.url)).ok
     found = doctor.broker(make_settings(database, tmp_path, broker_url=away))
     assert not found.ok
     assert "проверьте BROKER_URL" in found.text
