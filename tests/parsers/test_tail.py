@@ -37,8 +37,8 @@ def test_the_tasks_behind_a_known_offset_are_found_and_where_the_topic_ends(
         producer = kafka.producer(options)
         async with kafka.opened(producer, runtime, 30):
             known = await tail.ends(runtime, options, producer, topic)
-            for key in (*(task.encode() for task in new), b"somebody else's"):
-                await asyncio.to_thread(broker.send, topic, [(key, b"{}")])
+            batch = [(key, b"{}") for key in (*(task.encode() for task in new), b"somebody else's")]
+            await asyncio.to_thread(broker.send, topic, batch)  # its end may be told as the place of its first message
             found.append(known)
             found.append(await tail.keys(runtime, options, producer, topic, known))
             beyond = {number: end + 1000 for number, end in known.items()}  # as if the topic had been made anew
