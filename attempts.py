@@ -14,7 +14,7 @@ from errors import (
     UserError,
     WarehouseError,
 )
-from jobs import Job, Settlement
+from jobs import CANCELLED, Job, Settlement
 
 #: Seconds before the second attempt; every further pause is PAUSE_FACTOR times as long, up to PAUSE_LIMIT.
 PAUSE_SECONDS = 5.0
@@ -27,8 +27,8 @@ PAUSE_JITTER = 0.2
 #: Rows below which a page is not halved again after an out-of-memory kill.
 SMALLEST_PAGE = 500
 
-CANCELLED = Settlement("cancelled", "cancelled", "отменено")
 DONE = Settlement("done", "done")
+NOT_BEGUN = Settlement("waiting", "given back", "its batch had no time for it", refund=True)
 
 
 def pause(spent: int, first: float | None = None) -> float:

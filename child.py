@@ -1,7 +1,7 @@
 """The child's side: runs the jobs it is given, one after the other, and ends with its parent.
 
 A warm child keeps its connections and its imports. When a job ends it settles it and claims the next one in
-the same transaction, so that short jobs cost one commit each; the parent is told of every start.
+the same transaction, so that short jobs cost one commit each, and brief ones less; the parent is told of every start.
 """
 
 import contextlib
@@ -12,18 +12,19 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import attempts
+import brief
 import jobs
 import logs
 import prepared
 import processings
 import storage
 import workloads
-from db import Database, DatabaseAway
+from db import Cursor, Database, DatabaseAway
 from dwh import Warehouse, open_warehouse
 from errors import LostJob, QueueError
 from logs import log
@@ -107,6 +108,16 @@ def _parent_of(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[1])  # after the command's name, which may hold blanks and brackets
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """An attempt that was run."""
+
+    job: jobs.Job
+    end: jobs.Settlement
+    rows: int  # in its file
+    seconds: float
+
+
 class _Child:
     def __init__(self, channel: Connection, slot: int, worker: str, settings: Settings, conninfo: str) -> None:
         self.channel = channel
@@ -127,10 +138,10 @@ class _Child:
             message = self._hear()
             if isinstance(message, Stop):
                 return
-            job: jobs.Job | None = message.job
+            batch = [message.job]
             self.lost = False
-            while job is not None:
-                job = self._run(job)
+            while batch:
+                batch = self._run(batch)
             self._tell(Idle(self._is_worn(), self.lost))
 
     def stopping(self) -> bool:
@@ -162,28 +173,53 @@ class _Child:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return self.ran >= JOBS_PER_CHILD or used > CHILD_MEMORY
 
-    def _run(self, job: jobs.Job) -> jobs.Job | None:
-        """Run one job to its end and return the next one, already claimed."""
-        began = time.monotonic()
-        self.ran += 1
-        end = self._attempt(job)
-        if end is None:
-            self.lost = True
-            return None
+    def _run(self, batch: list[jobs.Job]) -> list[jobs.Job]:
+        """Run jobs to their ends and return the next ones, already claimed."""
+        runs: list[_Ended] = []
+        deadline = time.monotonic() + brief.BATCH_SECONDS
+        for job in batch:
+            if runs and (self.stopping() or time.monotonic() > deadline):
+                break
+            began = time.monotonic()
+            self.ran += 1
+            end = self._attempt(job)
+            if end is None:
+                self.lost = True
+                return []
+            runs.append(_Ended(job, end, self.rows, time.monotonic() - began))
         try:
             with self.database.transaction() as cursor:
-                jobs.settle(cursor, job.fence, job.dwh_table, end)
-                go_on = not self.stopping() and not self._is_worn()
-                following = jobs.claim(cursor, self.worker, self.slot) if go_on else None
+                runs = self._settle(cursor, runs, batch[len(runs) :])
+                following = self._claim(cursor) if not self.stopping() and not self._is_worn() else []
         except (DatabaseAway, LostJob) as error:
-            log.warning("job_lost", extra=_fields(job) | {"reason": str(error)})
+            log.warning("job_lost", extra=_fields(runs[-1].job) | {"reason": str(error)})
             self.lost = True
-            return None
-        # Not before the job was settled: until then the part files may be those of whoever took it over.
-        if end.state in {"failed", "cancelled"} and job.user_id is not None:
-            storage.remove_parts(self.settings.files_dir, job.user_id, job.id, job.attempt)
-        _report(job, end, self.rows, time.monotonic() - began)
+            return []
+        for run in runs:
+            job = run.job
+            # Not before the job was settled: until then the part files may be those of whoever took it over.
+            if run.end.state in {"failed", "cancelled"} and job.user_id is not None:
+                storage.remove_parts(self.settings.files_dir, job.user_id, job.id, job.attempt)
+            _report(run)
         return following
+
+    def _settle(self, cursor: Cursor, runs: list[_Ended], rest: list[jobs.Job]) -> list[_Ended]:
+        """End what was run and say how; what a batch had no time for goes back, as if it had not been claimed."""
+        together = [run for run in runs if run.end is attempts.DONE] if len(runs) > 1 else []
+        brief.settle_done(cursor, [run.job for run in together])
+        for job in rest:
+            jobs.settle(cursor, job.fence, None, attempts.NOT_BEGUN)
+        others = (run for run in runs if run.end is not attempts.DONE) if together else runs
+        ends = [(run, jobs.settle(cursor, run.job.fence, run.job.dwh_table, run.end)) for run in others]
+        return together + [replace(run, end=end) for run, end in ends]
+
+    def _claim(self, cursor: Cursor) -> list[jobs.Job]:
+        """Claim the next job, and where it is a brief one those of the kind that follow it."""
+        job = jobs.claim(cursor, self.worker, self.slot)
+        if job is None:
+            return []
+        forms = processings.brief_ones()
+        return [job, *(brief.claim_more(cursor, self.worker, self.slot, forms) if job.form in forms else [])]
 
     def _attempt(self, job: jobs.Job) -> jobs.Settlement | None:
         settings = self.settings
@@ -213,7 +249,7 @@ def _fields(job: jobs.Job) -> dict[str, object]:
     return {"job": job.id, "attempt": job.attempt, "form": job.form, "user": job.user_id}
 
 
-def _report(job: jobs.Job, end: jobs.Settlement, rows: int, seconds: float) -> None:
-    level = log.info if end.state == "done" else log.warning
-    said = {"rows": rows, "seconds": seconds, "reason": end.reason}
-    level("job_" + end.outcome.replace(" ", "_"), extra=_fields(job) | said)
+def _report(run: _Ended) -> None:
+    level = log.info if run.end.state == "done" else log.warning
+    said = {"rows": run.rows, "seconds": run.seconds, "reason": run.end.reason}
+    level("job_" + run.end.outcome.replace(" ", "_"), extra=_fields(run.job) | said)

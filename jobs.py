@@ -79,6 +79,10 @@ class Settlement:
     chunk_size: int | None = None  # rows per page from now on
 
 
+#: The end of an attempt whose job somebody has cancelled.
+CANCELLED = Settlement("cancelled", "cancelled", "отменено")
+
+
 @dataclass(frozen=True)
 class PageRecord:
     """What a page did, for the journal."""
@@ -100,7 +104,8 @@ class Progress:
     page: PageRecord | None = None  # the page that was just written
 
 
-_COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params::text, j.post_id, j.user_id,
+#: Of a job, in the order that `from_row` takes; the job table is called `j`.
+COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params::text, j.post_id, j.user_id,
     j.file_name, j.dwh_table, j.table_version, j.cursor::text, j.rows, j.total, j.chunk_size, j.cancel,
     j.rows_at_claim, j.time_limit, j.max_attempts, j.pause_seconds, j.schedule, j.planned_at"""
 
@@ -108,14 +113,17 @@ _COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params
 CLAIMABLE = f"""state = 'waiting' AND run_at <= now() AND NOT held
       AND (dwh_table IS NULL OR dwh_table NOT IN ({table_lock.REFRESHING}))"""
 
+#: Whether the claiming worker's lease is still good.
+LEASED = """EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
+                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())"""
+
 _CLAIM = Prepared(
     "tksva_q_claim",
     f"""
 WITH candidate AS (
     SELECT id, dwh_table FROM tksva_q.job
     WHERE {CLAIMABLE}
-      AND EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
-                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
+      AND {LEASED}
     ORDER BY priority DESC, queued_at, id
     LIMIT 1 FOR UPDATE SKIP LOCKED
 ), marked AS ({table_lock.MARK}
@@ -132,13 +140,13 @@ WITH candidate AS (
     INSERT INTO tksva_q.attempt (job_id, attempt, worker, host, slot, rows_before)
     SELECT j.id, j.attempt, j.worker, (SELECT host FROM tksva_q.worker WHERE id = j.worker), j.slot, j.rows FROM j
 )
-SELECT {_COLUMNS} FROM j
+SELECT {COLUMNS} FROM j
 """,  # noqa: S608 -- put together from this project's own constants
 )
 
 _RUNNING = Prepared(
     "tksva_q_running",
-    f"SELECT {_COLUMNS} FROM tksva_q.job j WHERE j.worker = %(worker)s AND j.state = 'running' ORDER BY j.id",  # noqa: S608
+    f"SELECT {COLUMNS} FROM tksva_q.job j WHERE j.worker = %(worker)s AND j.state = 'running' ORDER BY j.id",  # noqa: S608
 )
 
 _PROGRESS = Prepared(
@@ -203,13 +211,13 @@ def claim(cursor: Cursor, worker: str, slot: int) -> Job | None:
     """
     _CLAIM.run(cursor, {"worker": worker, "slot": slot})
     row = cursor.fetchone()
-    return _job(row) if row else None
+    return from_row(row) if row else None
 
 
 def running(cursor: Cursor, worker: str) -> list[Job]:
     """Return the jobs that the database counts as running at this worker."""
     _RUNNING.run(cursor, {"worker": worker})
-    return [_job(row) for row in cursor.fetchall()]
+    return [from_row(row) for row in cursor.fetchall()]
 
 
 def live(cursor: Cursor) -> list[int]:
@@ -270,14 +278,20 @@ def is_owned(cursor: Cursor, fence: Fence) -> bool:
     return cursor.rowcount > 0
 
 
-def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement) -> None:
+def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement) -> Settlement:
     """End an attempt: the job, its journal, the row of `post` and the table's lock, in the caller's transaction.
+
+    Returns:
+        How it has ended: a job that somebody has cancelled meanwhile does not wait for another attempt.
 
     Raises:
         LostJob: another worker owns the job; nothing was written.
     """
+    if dwh_table is not None or end.state == "waiting":
+        cancelled = _hold(cursor, fence)
+        if cancelled and end.state == "waiting":
+            end = CANCELLED
     if dwh_table is not None:
-        _hold(cursor, fence)
         table_lock.hold(cursor, dwh_table)
     _SETTLE.run(
         cursor,
@@ -302,18 +316,24 @@ def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement)
         raise LostJob("the job is no longer this worker's")
     if dwh_table is not None:
         table_lock.release(cursor, dwh_table)
+    return end
 
 
-def _hold(cursor: Cursor, fence: Fence) -> None:
+def _hold(cursor: Cursor, fence: Fence) -> bool:
+    """Lock the row of a job; tell whether somebody has cancelled it."""
     cursor.execute(
-        "SELECT FROM tksva_q.job WHERE id = %s AND attempt = %s AND worker = %s AND state = 'running' FOR UPDATE",
+        "SELECT cancel FROM tksva_q.job"
+        " WHERE id = %s AND attempt = %s AND worker = %s AND state = 'running' FOR UPDATE",
         (fence.job_id, fence.attempt, fence.worker),
     )
-    if not cursor.rowcount:
+    row = cursor.fetchone()
+    if row is None:
         raise LostJob("the job is no longer this worker's")
+    return bool(row[0])
 
 
-def _job(row: tuple[Any, ...]) -> Job:
+def from_row(row: tuple[Any, ...]) -> Job:
+    """Return the job of a row of COLUMNS."""
     values = list(row)
     values[12] = json.loads(values[12]) if values[12] else None
     return Job(*values)

@@ -36,6 +36,7 @@ class Processing:
     check: Callable[[str | None], object] | None = None  # parses the JSON text of the conditions, or raises UserError
     makes_file: bool = False
     time_limit: float | None = None  # seconds an attempt may take, where JOB_TIMEOUT does not fit
+    brief: bool = False  # takes milliseconds, and does no harm if it is done again after a crash: see `brief`
     sample: Callable[[], Extract] | None = None  # of made-up conditions: says which columns it asks about
 
 
@@ -96,12 +97,25 @@ def computed(
 
 
 def processing(
-    name: str, *, reads: str | None = None, time_limit: float | None = None
+    name: str, *, reads: str | None = None, time_limit: float | None = None, brief: bool = False
 ) -> Callable[[Callable[[Task], None]], Callable[[Task], None]]:
-    """Register a function that does its work itself, under `name`."""
+    """Register a function that does its work itself, under `name`.
+
+    Args:
+        name: what jobs call it by.
+        reads: the warehouse table that must not be swapped meanwhile, None for none.
+        time_limit: seconds an attempt may take; None for JOB_TIMEOUT.
+        brief: it takes milliseconds, and does no harm if it is done again after a crash: up to `brief.BATCH` such jobs
+            are claimed and settled together.
+
+    Raises:
+        ValueError: the name is another's, or a brief one reads the warehouse.
+    """
+    if brief and reads is not None:
+        raise ValueError(f"{name} reads the warehouse and cannot be brief")
 
     def register(function: Callable[[Task], None]) -> Callable[[Task], None]:
-        add(Processing(name, function, reads, time_limit=time_limit))
+        add(Processing(name, function, reads, time_limit=time_limit, brief=brief))
         return function
 
     return register
@@ -120,6 +134,11 @@ def find(name: str | None) -> Processing:
     if entry is None:
         raise UserError(f"form_name: нет обработки {(name or '')[:140]!r}")
     return entry
+
+
+def brief_ones() -> list[str]:
+    """Return the names of the processings whose jobs are run in batches."""
+    return [entry.name for entry in REGISTER.values() if entry.brief]
 
 
 def examine(form: str | None, params: str | None, name: str | None) -> str | None:

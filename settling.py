@@ -22,7 +22,7 @@ def settle(database: Database, settings: Settings, job: jobs.Job, death: Death |
     end = end_of(job, death, settings)
     try:
         with database.transaction() as cursor:
-            jobs.settle(cursor, job.fence, job.dwh_table, end)
+            end = jobs.settle(cursor, job.fence, job.dwh_table, end)
     except LostJob:  # somebody was quicker
         return
     if end.state in {"failed", "cancelled"}:
@@ -35,12 +35,15 @@ def settle(database: Database, settings: Settings, job: jobs.Job, death: Death |
 
 def end_of(job: jobs.Job, death: Death | None, settings: Settings) -> jobs.Settlement:
     """Return how the attempt ends: what the death was decides whether it counts, and what the next one changes."""
-    if job.cancel or (death and death.cause == "cancelled"):
-        return attempts.CANCELLED
+    # Claimed ahead of the one that its child was at, or done and not written down yet.
+    beside = death is not None and death.started is not None and death.started.job.id != job.id
+    if job.cancel or (death and death.cause == "cancelled" and not beside):
+        return jobs.CANCELLED
     if death is None:
         return attempts.after_loss(job, "its worker lost the database", settings.max_attempts)
-    if death.cause == "stopping":
-        return jobs.Settlement("waiting", "given back", "the worker stops", refund=True)
+    if beside or death.cause == "stopping":
+        why = "its process ended with another job" if beside else "the worker stops"
+        return jobs.Settlement("waiting", "given back", why, refund=True)
     if death.cause == "lease lost":
         return attempts.after_loss(job, death.reason, settings.max_attempts)
     page = job.chunk_size or settings.chunk_size

@@ -17,7 +17,7 @@ class Plan:
     pickups: int = 200
     drained: int = 5_000  # empty jobs
     drained_slow: int = 300  # where a job costs ten times as much
-    brokered: tuple[int, int] = (5_000, 1_000)  # empty and short jobs handed out over a broker
+    brokered: tuple[int, int, int] = (5_000, 1_000, 2_000)  # empty, short, single jobs handed out over a broker
     broker_workers: tuple[int, ...] = (1, 2, 4)
     history: tuple[int, int] = (1_000, 1_000_000)  # finished rows in `post` and in the queue's memory, few and many
     waiting: tuple[int, int] = (1_000, 100_000)  # rows in the queue, few and many

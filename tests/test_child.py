@@ -2,83 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import threading
-import uuid
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 import child
 import jobs
-import leases
-import queueing
-from db import Database
 from errors import UserError
 from processings import REGISTER, Processing
 from tasks import Task
-from tests.conftest import Queries, make_settings
-
-
-class Parent:
-    """The other end of a child that runs in a thread."""
-
-    def __init__(self, conninfo: str, folder: Path) -> None:
-        self.database = Database(conninfo, "test")
-        self.worker = str(uuid.uuid4())
-        with self.database.statement() as cursor:
-            leases.Worker(self.worker, "here", "1:1", 600).renew(cursor)
-        self.channel, theirs = multiprocessing.Pipe()
-        self.child = child._Child(theirs, 0, self.worker, make_settings(conninfo, folder, max_attempts=2), conninfo)
-        self.thread = threading.Thread(target=self._serve, args=(theirs,))
-        self.thread.start()
-
-    def _serve(self, channel: Connection) -> None:
-        self.child.serve()
-        self.child.database.close()
-        channel.close()
-
-    def submit(self, form: str, **columns: object) -> int:
-        with self.database.transaction() as cursor:
-            return queueing.submit(cursor, form, {}, **columns)  # type: ignore[arg-type]
-
-    def give(self) -> None:
-        with self.database.statement() as cursor:
-            job = jobs.claim(cursor, self.worker, 0)
-        assert job is not None
-        self.channel.send(child.Run(job))
-
-    def hear(self) -> object:
-        assert self.channel.poll(10)
-        return self.channel.recv()
-
-    def until_idle(self) -> tuple[list[int], child.Idle]:
-        """The ids of the jobs that were started, and the word that nothing runs any more."""
-        started = []
-        while True:
-            message = self.hear()
-            if isinstance(message, child.Idle):
-                return started, message
-            assert isinstance(message, child.Started)
-            started.append(message.job.id)
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self.channel.send(child.Stop())
-        self.thread.join(10)
-        self.channel.close()
-        self.database.close()
+from tests.conftest import Queries
+from tests.parent import Parent, parent_of_a_child
 
 
 @pytest.fixture
 def parent(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
     monkeypatch.setattr(child, "CHILD_MEMORY", 1 << 40)  # the child's process is that of all tests here
-    made = Parent(database, tmp_path)
-    yield made
-    made.close()
+    with parent_of_a_child(database, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

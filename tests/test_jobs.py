@@ -312,3 +312,23 @@ def test_requests_reach_the_examiner_as_they_were_written(own: Database, sql: Qu
     post = sql.post("a.csv", conditions='{"station_name":  "\\u0000"}')
     Inbox(examine).take_in(own)
     assert seen == [Request(post, 1, "DownloadForStationForm", '{"station_name":  "\\u0000"}', "a.csv")]
+
+
+@pytest.mark.parametrize("outcome", ["retry", "given back"])
+def test_a_job_that_was_cancelled_meanwhile_does_not_wait_for_another_attempt(
+    own: Database, sql: Queries, worker: str, outcome: str
+) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    with own.statement() as cursor:
+        assert queueing.cancel(cursor, job.id) == "running"
+    with own.transaction() as cursor:
+        end = jobs.settle(cursor, job.fence, job.dwh_table, Settlement("waiting", outcome, "…", refund=True))  # type: ignore[arg-type]
+    assert end == jobs.CANCELLED
+    assert sql("SELECT state, error, worker, finished_at IS NOT NULL FROM tksva_q.job") == [
+        ("cancelled", "отменено", None, True)
+    ]
+    assert sql("SELECT outcome FROM tksva_q.attempt") == [("cancelled",)]
+    assert sql.status(post) == "ошибка"
+    assert not locked(sql)

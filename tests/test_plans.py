@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 import attempts
+import brief
 import jobs
 import processings
 import timetable
@@ -170,3 +171,16 @@ def test_what_a_person_sees_of_schedules_and_does_to_them_reads_no_table_whole(
         assert timetable.start(manager.database, schedule)
         assert len(timetable.stop(manager.database, schedule)) == 2
     assert whole_reads(manager.database, sql, SCHEDULE_TABLES) == before
+
+
+def test_a_batch_is_claimed_and_settled_without_reading_the_queue_whole(manager: QueueManager, sql: Queries) -> None:
+    sql("INSERT INTO tksva_q.job (form, params, priority) SELECT 'brief', '{}', 10 FROM generate_series(1, 2000)")
+    sql("ANALYZE tksva_q.job")
+    claim(manager)
+    before = whole_reads(manager.database, sql)
+    for _ in range(ROUNDS):
+        with manager.database.transaction() as cursor:
+            batch = brief.claim_more(cursor, manager.me.id, 0, ["brief"])
+            brief.settle_done(cursor, batch)
+        assert len(batch) == brief.BATCH - 1
+    assert whole_reads(manager.database, sql) == before

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+import child
 from jobs import Job, Settlement
 from settings import Settings
 from settling import end_of
@@ -73,3 +75,14 @@ def test_a_lost_database_spends_an_attempt_only_where_no_row_was_added(how: Deat
     assert not end_of(job(rows=0), how, SETTINGS).refund
     assert end_of(job(rows=0, spent=3), how, SETTINGS).state == "failed"
     assert end_of(job(rows=10, spent=3), how, SETTINGS).state == "waiting"
+
+
+@pytest.mark.parametrize("cause", [None, "cancelled", "time limit", "stopping"])
+def test_a_job_that_its_child_was_not_at_is_neither_charged_nor_cancelled(cause: Cause | None) -> None:
+    of_another = Death(0, child.Started(dataclasses.replace(job(), id=2), 10), cause, -9)
+    assert end_of(job(spent=3), of_another, SETTINGS) == Settlement(
+        "waiting", "given back", "its process ended with another job", refund=True
+    )
+    assert end_of(job(cancel=True), of_another, SETTINGS).state == "cancelled"
+    its_own = Death(0, child.Started(job(), 10), cause, -9)
+    assert end_of(job(), its_own, SETTINGS).reason != "its process ended with another job"

@@ -42,7 +42,7 @@ def _say() -> None:
 
 
 async def drain(count: int, fifo: str, kind: str) -> None:
-    task = {"empty": empty, "short": short}[kind]
+    task = {"empty": empty, "short": short, "single": empty}[kind]
     await broker.startup()
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     began = time.perf_counter()

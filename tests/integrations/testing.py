@@ -82,3 +82,16 @@ def DaysForm(wanted: Period, _task: Task) -> object:
     import pandas as pd  # noqa: PLC0415 -- only this form pays for it
 
     return pd.DataFrame({"День": pd.date_range(wanted.start_date, wanted.finish_date)})
+
+
+@processing("brief", brief=True)
+def brief(_task: Task) -> None:
+    """Do nothing, in a batch."""
+
+
+@processing("brief_patient", brief=True)
+def brief_patient(task: Task) -> None:
+    """Say that it has begun, and hang; a batch is not meant for it."""
+    with task.database.statement() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS brief_patient AS SELECT 1")
+    time.sleep(600)

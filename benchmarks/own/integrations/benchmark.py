@@ -9,9 +9,14 @@ from tasks import Task
 ROUNDS = 40_000
 
 
-@processing("empty")
+@processing("empty", brief=True)
 def empty(_task: Task) -> None:
-    """Do nothing."""
+    """Do nothing, in a batch."""
+
+
+@processing("single")
+def single(_task: Task) -> None:
+    """Do nothing, in a transaction of its own."""
 
 
 @processing("short")
