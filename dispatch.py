@@ -37,15 +37,16 @@ FEW = 20
 REST_SECONDS = 1.0
 
 # Noted before they are sent: a worker may be quicker than the broker's confirmation. What could not be sent is noted in
-# vain, but the next connection begins with nothing.
+# vain, but the next connection begins with nothing. A job that has run since its message was sent and waits again gets
+# another one: the first may be with a worker that was cut off.
 _NEXT = Prepared(
     "tksva_q_next",
     f"""
 INSERT INTO tksva_q.dispatch (job_id, sent_at)
 SELECT id, clock_timestamp() FROM tksva_q.job
-WHERE {jobs.CLAIMABLE} AND NOT EXISTS (SELECT FROM tksva_q.dispatch WHERE job_id = id)
+WHERE {jobs.CLAIMABLE} AND NOT EXISTS (SELECT FROM tksva_q.dispatch WHERE job_id = id AND sent_at >= run_at)
 ORDER BY priority DESC, queued_at, id LIMIT (SELECT greatest(0, {WINDOW} - count(*)) FROM tksva_q.dispatch)
-ON CONFLICT DO NOTHING
+ON CONFLICT (job_id) DO UPDATE SET sent_at = excluded.sent_at
 RETURNING job_id
 """,  # noqa: S608 -- put together from this project's own constants
 )

@@ -70,6 +70,16 @@ def test_a_job_that_has_run_and_waits_again_is_announced_when_its_pause_is_over(
     assert announce(own) == [job]
 
 
+def test_a_job_that_has_run_without_its_message_is_announced_again_at_once(own: Database, sql: Queries) -> None:
+    """The message may be with a worker that was cut off, as the job was."""
+    jobs_of_it = submit(own, count=2)
+    announce(own)
+    sql("UPDATE tksva_q.job SET run_at = now() WHERE id = %s", jobs_of_it[0])  # as at the end of an attempt
+    assert announce(own) == [jobs_of_it[0]]
+    assert announce(own) == []
+    assert sql.value("SELECT count(*) FROM tksva_q.dispatch") == 2
+
+
 def test_a_new_connection_begins_with_nothing(own: Database) -> None:
     waiting = submit(own, count=3)
     announce(own)
@@ -84,7 +94,8 @@ def test_a_few_of_those_that_nobody_takes_are_sent_again(own: Database, sql: Que
     with own.statement() as cursor:
         dispatch.expire(cursor)
     assert announce(own) == []
-    sql("UPDATE tksva_q.dispatch SET sent_at = sent_at - make_interval(secs => %s)", dispatch.LOST_SECONDS + 1)
+    for moment in ("tksva_q.dispatch SET sent_at = sent_at", "tksva_q.job SET run_at = run_at"):
+        sql(f"UPDATE {moment} - make_interval(secs => %s)", dispatch.LOST_SECONDS + 1)
     with own.statement() as cursor:
         dispatch.expire(cursor)
     assert len(announce(own)) == dispatch.FEW
