@@ -72,7 +72,13 @@ def postgres() -> str:
     # Not below pytest's own folder, which another session of the same user closes to the server's user.
     folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs after the server's own end, registered later
-    return psycopg2.extensions.make_dsn(embedded_dsn(folder))
+    conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
+    with server_cursor(conninfo) as cursor:
+        # No test takes the power away, and what a killed process has written the kernel keeps.
+        for setting in ("fsync", "full_page_writes"):
+            cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    return conninfo
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +108,7 @@ def database(postgres: str, template: str) -> Iterator[str]:
 def _fresh(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with server_cursor(postgres) as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY WAL_LOG')
+        cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     yield psycopg2.extensions.make_dsn(postgres, dbname=name)
     with server_cursor(postgres) as cursor:
         cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

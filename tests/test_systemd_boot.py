@@ -134,7 +134,7 @@ def machine(
         return
     base = f"boot_{os.getpid()}"
     with server_cursor(postgres) as cursor:
-        cursor.execute(f"CREATE DATABASE {base} TEMPLATE {template} STRATEGY WAL_LOG")
+        cursor.execute(f"CREATE DATABASE {base} TEMPLATE {template} STRATEGY FILE_COPY")
     folder = tmp_path_factory.mktemp("boot")
     sockets = tmp_path_factory.mktemp("sockets")
     relay = Relay(f"{psycopg2.extensions.parse_dsn(postgres)['host']}/.s.PGSQL.5432", sockets)

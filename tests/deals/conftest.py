@@ -40,7 +40,7 @@ def deals_template(postgres: str, template: str) -> str:
     """Name of a database with the tables of the deals and six managers, to be copied."""
     name = "tksva_template_deals"
     with server_cursor(postgres) as cursor:
-        cursor.execute(f'CREATE DATABASE {name} TEMPLATE "{template}" STRATEGY WAL_LOG')
+        cursor.execute(f'CREATE DATABASE {name} TEMPLATE "{template}" STRATEGY FILE_COPY')
     conninfo = psycopg2.extensions.make_dsn(postgres, dbname=name)
     schema.migrate(conninfo, workloads=["deals"])
     opened = Database(conninfo, "test")
