@@ -18,6 +18,7 @@ from benchmarks.report import Section, rate, times
 from benchmarks.server import sql
 
 WHOLE_QUEUE = "the queue, WORKERS=2"
+BRIEF = "the queue, WORKERS=2, jobs declared brief"
 PROCRASTINATE = "procrastinate"
 FORKING = "rq, a child process per job"
 
@@ -53,7 +54,10 @@ def measure(bench: Bench) -> Section:
     with contextlib.ExitStack() as stack:
         conninfo = bench.server.database("drain")
         daemon = stack.enter_context(bench.daemon(conninfo, workers=2, integrations="benchmark"))
-        contenders: dict[str, Run] = {WHOLE_QUEUE: lambda: own(daemon, count)}
+        contenders: dict[str, Run] = {
+            WHOLE_QUEUE: lambda: own(daemon, count, "single"),
+            BRIEF: lambda: own(daemon, count, "empty"),
+        }
         jobs = {name: bench.plan.drained_slow if peer.slow else count for name, peer in there.items()}
         for name, peer in there.items():
             contenders[name] = partial(_peer, bench, peer, jobs[name])
@@ -73,7 +77,7 @@ def _available(peer: Peer) -> bool:
     return installed(*peer.packages) and (not peer.redis or shutil.which("redis-server") is not None)
 
 
-def own(daemon: Daemon, count: int, form: str = "empty") -> Sample:
+def own(daemon: Daemon, count: int, form: str) -> Sample:
     """Queue jobs at once, and wait until all have been run."""
     began = time.perf_counter()
     daemon.query(
