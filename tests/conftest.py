@@ -25,6 +25,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 import schema
+from db import Database
 from embedded import embedded_dsn
 from settings import Settings
 
@@ -193,6 +194,14 @@ def sql(database: str) -> Iterator[Queries]:
     queries = Queries(database)
     yield queries
     queries.close()
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    """The library's own connection to the test's database."""
+    connection = Database(database, "test")
+    yield connection
+    connection.close()
 
 
 def environment(conninfo: str, folder: Path, **settings: object) -> dict[str, str]:

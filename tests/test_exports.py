@@ -20,6 +20,7 @@ from db import Database, DatabaseAway
 from dwh import During, Equals, Extract, open_warehouse
 from errors import Cancelled, Interrupted, LostJob, UserError
 from exports import export, file_name
+from progress import Progress
 from settings import Settings
 from tasks import Task
 from tests.conftest import TABLE, Queries, make_settings
@@ -165,7 +166,7 @@ def test_an_export_that_lacked_nothing_but_its_tail_ends_in_the_same_bytes(bench
     first = bench.claim()
     task = bench.task(first)
 
-    def record(made: jobs.Progress) -> None:
+    def record(made: Progress) -> None:
         if made.position["complete"]:
             raise DatabaseAway("gone after the last page")
         Task.record(task, made)

@@ -12,7 +12,7 @@ import leases
 from db import Database, DatabaseAway
 from errors import Cancelled, Interrupted, LostJob
 from inbox import Inbox
-from jobs import PageRecord, Progress
+from progress import PageRecord, Progress
 from tasks import Task
 from tests.conftest import TABLE, Queries, make_settings
 

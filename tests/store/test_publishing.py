@@ -17,6 +17,7 @@ from errors import Cancelled, Interrupted, LostJob, StorageError, StoreAway, Sto
 from exports import export
 from object_store import PIECE, ObjectStore, Stamp
 from partfile import PartFile
+from progress import Progress
 from publishing import publisher
 from storage import user_folder
 from tasks import Task
@@ -250,7 +251,7 @@ def test_bytes_that_the_disk_has_changed_are_not_published(bench: Bench, bucket:
     bench.submit(NAME)
     task = bench.task(bench.claim())
 
-    def record(made: jobs.Progress) -> None:
+    def record(made: Progress) -> None:
         Task.record(task, made)
         if made.position["complete"] and "upload" not in made.position:
             part = next(bench.settings.files_dir.glob("*/.*"))
@@ -284,7 +285,7 @@ def test_a_row_that_is_hidden_during_the_upload_is_not_published(bench: Bench, b
     sql("INSERT INTO tksva_q.job (post_id, user_id, file_name, dwh_table) VALUES (%s, 1, %s, %s)", post, NAME, TABLE)
     task = bench.task(bench.claim())
 
-    def record(made: jobs.Progress) -> None:
+    def record(made: Progress) -> None:
         if "upload" in made.position:
             sql("UPDATE post SET task_status = 'скрыта пользователем'")
         Task.record(task, made)
