@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
+
 import jobs
 import leases
 import progress
@@ -23,6 +25,12 @@ def new_worker(own: Database, lease: float = 15) -> str:
     with own.statement() as cursor:
         me.renew(cursor)
     return me.id
+
+
+@pytest.fixture
+def worker(own: Database) -> str:
+    """The id of the test's own worker."""
+    return new_worker(own)
 
 
 def take_in(own: Database) -> None:

@@ -25,13 +25,6 @@ Start = Callable[..., Daemon]
 
 
 @pytest.fixture
-def own(database: str):
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def worker(own: Database) -> str:
     me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", 15)
     with own.statement() as cursor:

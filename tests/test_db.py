@@ -23,13 +23,6 @@ from settings import Settings
 from tests.conftest import Queries, server_cursor, wait_for
 
 
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
 def value(own: Database, query: str = "SELECT 1") -> object:
     with own.statement() as cursor:
         cursor.execute(query)

@@ -13,13 +13,10 @@ from db import Database
 from errors import LostJob
 from inbox import Inbox, Request
 from jobs import Fence, Settlement
-from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in
+from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
 from tests.conftest import TABLE, Queries
 
-
-@pytest.fixture
-def worker(own: Database) -> str:
-    return new_worker(own)
+__all__ = ["worker"]  # a fixture
 
 
 def locked(sql: Queries) -> bool:

@@ -30,13 +30,6 @@ MAX = 5
 
 
 @pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def me(own: Database) -> Worker:
     """The daemon that looks after the others."""
     worker = Worker.this_process(15)

@@ -10,13 +10,11 @@ import pytest
 
 import attempts
 import jobs
-import processings
 import progress
 import timetable
 from db import Database
 from firing import PRUNE_EVERY, Clock
 from jobs import Job
-from processings import Processing
 from progress import PageRecord, Progress
 from queue_manager import QueueManager
 from schedules import Schedule
@@ -126,9 +124,8 @@ NOON = 1_772_366_400.0
 
 
 @pytest.fixture
-def ticking(manager: QueueManager, sql: Queries, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Schedule], Clock]:
+def ticking(manager: QueueManager, sql: Queries, nothing: None) -> tuple[list[Schedule], Clock]:
     """Ten schedules that are due every second, beside 50,000 slots of theirs and of others, decided and done."""
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
     sql(
         "INSERT INTO tksva_q.job (form, schedule, planned_at, state, started_at, finished_at)"
         " SELECT 'nothing', 'tick ' || g %% 50, to_timestamp(%s) - g * interval '1 s', 'done', now(), now()"

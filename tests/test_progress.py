@@ -7,13 +7,10 @@ import pytest
 from db import Database
 from errors import Cancelled
 from jobs import Settlement
-from tests.claims import POSITION, certain, new_worker, record, settle, take_in
+from tests.claims import POSITION, certain, record, settle, take_in, worker
 from tests.conftest import Queries
 
-
-@pytest.fixture
-def worker(own: Database) -> str:
-    return new_worker(own)
+__all__ = ["worker"]  # a fixture
 
 
 def test_progress_shows_in_post_and_stays_with_the_job(own: Database, sql: Queries, worker: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,13 +17,6 @@ from jobs import Settlement
 from progress import PageRecord, Progress
 from reports import Filter
 from tests.conftest import TABLE, Queries
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 def status(own: Database) -> reports.Status:

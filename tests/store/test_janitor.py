@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,6 @@ PREPARED, PURGED = "файл подготовлен", "скрыта менедж
 #: Purges once.
 Purge = Callable[[], list[Purged]]
 NAME = "отчёт (1) [май].csv"
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
