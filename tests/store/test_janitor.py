@@ -17,9 +17,9 @@ from object_store import ObjectStore, Stamp
 from retention import Purged
 from settings import Settings
 from tests.conftest import TABLE, Queries, make_settings
+from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.test_publishing import run
-from tests.test_exports import Bench
 
 HOUR = 3600
 PREPARED, PURGED = "файл подготовлен", "скрыта менеджером очереди"

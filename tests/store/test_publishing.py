@@ -22,8 +22,8 @@ from publishing import publisher
 from storage import user_folder
 from tasks import Task
 from tests.conftest import TABLE, Queries
+from tests.exporting import EXTRACT, PAGE, Bench
 from tests.store.server import Bucket, S3Server
-from tests.test_exports import EXTRACT, PAGE, Bench
 
 NAME = "отчёт (1) [май].csv"
 
