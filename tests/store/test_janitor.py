@@ -19,13 +19,12 @@ from settings import Settings
 from tests.conftest import TABLE, Queries, make_settings
 from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
-from tests.store.test_publishing import run
+from tests.store.uploading import NAME, run
 
 HOUR = 3600
 PREPARED, PURGED = "файл подготовлен", "скрыта менеджером очереди"
 #: Purges once.
 Purge = Callable[[], list[Purged]]
-NAME = "отчёт (1) [май].csv"
 
 
 @pytest.fixture
