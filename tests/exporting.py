@@ -68,11 +68,11 @@ class Bench:
         with self.database.transaction() as cursor:
             jobs.settle(cursor, job.fence, TABLE, jobs.Settlement("done", "done"))
 
-    def whole(self, name: str) -> bytes:
+    def whole(self, name: str, extract: Extract = EXTRACT) -> bytes:
         """An undisturbed export's bytes."""
         self.submit(name)
         job = self.claim()
-        export(self.task(job), EXTRACT)
+        export(self.task(job), extract)
         self.finish(job)
         content = self.file(name).read_bytes()
         self.file(name).unlink()
