@@ -1,10 +1,9 @@
-"""The fault suite with small numbers, and what its large ones have brought to light."""
+"""The fault suite with small numbers: what dies or freezes; and what the large numbers have brought to light."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -15,30 +14,12 @@ import pytest
 import db
 import logs
 from child import Idle, Orphaned, _Child
-from faults.__main__ import SCENARIOS
-from faults.bench import Bench, bench_on
-from faults.report import Result
-from faults.server import Server, running_server
+from faults.bench import Bench
+from faults.server import Server
 from settings import Settings
+from tests.breaking import bench, nothing_lost, server
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-def bench(server: Server) -> Iterator[Bench]:
-    with bench_on(server) as made:
-        yield made
-
-
-def nothing_lost(results: list[Result]) -> bool:
-    assert all(result.times for result in results)
-    assert [line for result in results for line in result.lost] == []
-    return True
-
+__all__ = ["bench", "server"]  # fixtures
 
 #: Scenario -> how little of it there is here.
 SMALL: dict[str, dict[str, float]] = {
@@ -46,19 +27,12 @@ SMALL: dict[str, dict[str, float]] = {
     "restarts": {"restarts": 2, "terminations": 1},
     "silence": {"times": 2, "seconds": 5, "heartbeat": 1, "export": 3},
     "zombie": {"times": 2},
-    "crowd": {"jobs": 60},
-    "inspector": {"swaps": 8},
-    "bad_input": {"inputs": 100},
-    "disk_full": {"times": 1},
-    "schedules": {"seconds": 6, "period": 2},
-    "deals": {"deals": 30, "times": 2, "few": 10, "many": 60, "alone": 0},
-    "parsers": {"statuses": 1500, "kills": 2, "restarts": 1},
 }
 
 
 @pytest.mark.parametrize("fault", SMALL)
 def test_nothing_is_lost_when_things_break(bench: Bench, fault: str) -> None:
-    assert nothing_lost(SCENARIOS[fault](bench, **SMALL[fault]))
+    assert nothing_lost(bench, fault, **SMALL[fault])
 
 
 # --- what the suite has found -----------------------------------------------------------------------------------------
