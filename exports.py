@@ -14,8 +14,8 @@ from attempts import RowsChanged
 from csvfile import CsvDialect, CsvWriter
 from dwh import Column, Extract, Page, Warehouse
 from errors import Cancelled, LostJob, StorageError, UserError
-from jobs import PageRecord, Progress
 from partfile import PartFile, Position
+from progress import PageRecord, Progress
 from publishing import Publisher, publisher
 from storage import check_name, group_id, remove_parts, user_folder
 from tasks import Task

@@ -18,8 +18,8 @@ from csvfile import CsvDialect, CsvWriter, csv_header
 from dwh import Column, Kind
 from errors import UserError
 from exports import file_name
-from jobs import Progress
 from partfile import PartFile
+from progress import Progress
 from publishing import Publisher, publisher
 from storage import group_id, remove_parts, user_folder
 from tasks import Task

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import psycopg2
 
-import jobs
 import retention
 import storage
 from db import Database, DatabaseAway, one_line
@@ -109,7 +108,7 @@ def sweep(database: Database, settings: Settings, store: ObjectStore, age: float
 
     def live() -> list[int]:
         with database.statement() as cursor:
-            return jobs.live(cursor)
+            return retention.live(cursor)
 
     # FILES_DIR is this machine's alone: jobs that went on elsewhere have left their part files here.
     storage.sweep(settings.files_dir, live)
@@ -117,7 +116,7 @@ def sweep(database: Database, settings: Settings, store: ObjectStore, age: float
     found = [upload for upload in store.uploads() if upload.began <= old]
     # Asked after they were listed: whatever is recorded later belongs to a younger upload.
     with database.statement() as cursor:
-        known = jobs.uploads(cursor)
+        known = retention.uploads(cursor)
     abandoned = [upload for upload in found if upload.id not in known]
     for upload in abandoned:
         store.abort(upload.key, upload.id)

@@ -1,4 +1,6 @@
-"""The life of a job with its worker: claim, progress, settle. What others do to it is in `queueing.py`.
+"""The life of a job with its worker: claim and settle; how far it is in between, `progress.py` records.
+
+What others do to it is in `queueing.py`.
 
 `tksva_q.job` is the queue's memory; where a job came in as a row of `post`, the row is written in the
 same transaction. Locks are always taken in the order job, post, warehouse table.
@@ -12,7 +14,7 @@ from typing import Any, Literal
 import statuses
 import table_lock
 from db import Cursor
-from errors import Cancelled, LostJob
+from errors import LostJob
 from prepared import Prepared
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -82,28 +84,6 @@ class Settlement:
 #: The end of an attempt whose job somebody has cancelled.
 CANCELLED = Settlement("cancelled", "cancelled", "отменено")
 
-
-@dataclass(frozen=True)
-class PageRecord:
-    """What a page did, for the journal."""
-
-    number: int
-    rows: int
-    bytes: int
-    seconds: dict[str, float]  # step -> seconds: fetch, format, compress, write
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is."""
-
-    rows: int  # in the part file
-    total: int  # counted at the start
-    bytes: int  # of the part file
-    position: dict[str, Any]  # from where a successor goes on, as JSON
-    page: PageRecord | None = None  # the page that was just written
-
-
 #: Of a job, in the order that `from_row` takes; the job table is called `j`.
 COLUMNS = """j.id, j.attempt, j.worker::text, j.slot, j.spent, j.form, j.params::text, j.post_id, j.user_id,
     j.file_name, j.dwh_table, j.table_version, j.cursor::text, j.rows, j.total, j.chunk_size, j.cancel,
@@ -147,28 +127,6 @@ SELECT {COLUMNS} FROM j
 _RUNNING = Prepared(
     "tksva_q_running",
     f"SELECT {COLUMNS} FROM tksva_q.job j WHERE j.worker = %(worker)s AND j.state = 'running' ORDER BY j.id",  # noqa: S608
-)
-
-_PROGRESS = Prepared(
-    "tksva_q_progress",
-    """
-WITH j AS (
-    UPDATE tksva_q.job SET rows = %(rows)s, total = %(total)s, bytes = %(bytes)s, cursor = %(cursor)s::json
-    WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND state = 'running'
-      AND EXISTS (SELECT FROM tksva_q.worker WHERE worker.id = %(worker)s
-                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
-    RETURNING id, post_id
-), p AS (
-    UPDATE post SET task_status = %(status)s, task_status_timestamp = localtimestamp FROM j
-    WHERE post.id = j.post_id AND (post.task_status = 'в очереди' OR post.task_status LIKE 'загружено %%')
-    RETURNING post.id
-), page AS (
-    INSERT INTO tksva_q.page (job_id, attempt, page, rows, bytes, seconds)
-    SELECT j.id, %(attempt)s, %(page)s::int, %(page_rows)s::int, %(page_bytes)s::bigint, %(seconds)s::json FROM j
-    WHERE %(page)s > 0
-)
-SELECT (SELECT count(*) FROM j), (SELECT count(*) FROM j WHERE post_id IS NULL) + (SELECT count(*) FROM p)
-""",
 )
 
 _SETTLE = Prepared(
@@ -218,53 +176,6 @@ def running(cursor: Cursor, worker: str) -> list[Job]:
     """Return the jobs that the database counts as running at this worker."""
     _RUNNING.run(cursor, {"worker": worker})
     return [from_row(row) for row in cursor.fetchall()]
-
-
-def live(cursor: Cursor) -> list[int]:
-    """Return the ids of all jobs whose part files may still be needed."""
-    cursor.execute("SELECT id FROM tksva_q.job WHERE state IN ('waiting', 'running') AND attempt > 0")
-    return [int(row[0]) for row in cursor.fetchall()]
-
-
-def uploads(cursor: Cursor) -> set[str]:
-    """Return the ids of the uploads that jobs are about to complete, see `publishing`."""
-    cursor.execute(
-        "SELECT cursor ->> 'upload' FROM tksva_q.job"
-        " WHERE state IN ('waiting', 'running') AND cursor ->> 'upload' IS NOT NULL"
-    )
-    return {str(row[0]) for row in cursor.fetchall()}
-
-
-def progress(cursor: Cursor, fence: Fence, made: Progress) -> None:
-    """Record what is in the part file and where the next page begins, and show it in `post`.
-
-    Raises:
-        LostJob: another worker owns the job, or this worker's lease has run out.
-        Cancelled: the row of `post` was hidden by its user or deleted.
-    """
-    page = made.page
-    _PROGRESS.run(
-        cursor,
-        {
-            "id": fence.job_id,
-            "attempt": fence.attempt,
-            "worker": fence.worker,
-            "rows": made.rows,
-            "total": made.total,
-            "bytes": made.bytes,
-            "cursor": json.dumps(made.position),
-            "status": statuses.loading(made.rows, made.total),
-            "page": page.number if page else 0,
-            "page_rows": page.rows if page else 0,
-            "page_bytes": page.bytes if page else 0,
-            "seconds": json.dumps(page.seconds) if page else None,
-        },
-    )
-    owned, shown = cursor.fetchone() or (0, 0)
-    if not owned:
-        raise LostJob("the job is no longer this worker's")
-    if not shown:
-        raise Cancelled("строка скрыта пользователем или удалена")
 
 
 def is_owned(cursor: Cursor, fence: Fence) -> bool:

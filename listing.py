@@ -95,22 +95,6 @@ def status_view(status: Status, rates: dict[int, float] | None = None) -> Group:
     return Group(facts, *([_bars(status.running, rates or {})] if status.running else []))
 
 
-class Rates:
-    """Rows a second of running jobs, from looking at them again and again."""
-
-    def __init__(self) -> None:
-        self._first: dict[tuple[int, int], tuple[float, int]] = {}  # job and attempt: when and how many rows
-
-    def after(self, status: Status, now: float) -> dict[int, float]:
-        """Return the rows a second by job, of those that have moved; `now` in monotonic seconds."""
-        seen = {
-            (job.id, job.attempt): self._first.get((job.id, job.attempt), (now, job.rows)) for job in status.running
-        }
-        self._first = seen
-        moved = {job.id: (seen[job.id, job.attempt], job.rows) for job in status.running}
-        return {job: (rows - first) / (now - began) for job, ((began, first), rows) in moved.items() if rows > first}
-
-
 def _loop(status: Status) -> Text:
     alive = [worker for worker in status.workers if worker.alive and worker.loop_seconds is not None]
     behind = sum(worker.alive and worker.loop_seconds is None for worker in status.workers)

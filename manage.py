@@ -8,14 +8,12 @@ Exit status: 0 done, 1 could not, 2 wrong words or settings.
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import psycopg2
 import typer
-from rich.live import Live
 from rich.text import Text
 
 import control
@@ -27,6 +25,7 @@ import reports
 import retention
 import schema
 import settings as settings_module
+import watching
 import workloads
 from db import Database
 from errors import QueueError, SettingsError
@@ -34,8 +33,6 @@ from jobs import State
 from object_store import open_store
 from settings import Settings
 
-#: Seconds between two looks of `status --watch`.
-WATCH_SECONDS = 1.0
 #: What PostgreSQL's integer and bigint take.
 MAX_USER, MAX_JOB = 2**31 - 1, 2**63 - 1
 
@@ -77,36 +74,11 @@ def status(
     """Сколько задач ждёт, готовится (и насколько готово), не удалось; жива ли очередь."""
     with _database() as database:
         if not watch:
-            now = _status(database)
+            now = watching.look(database)
             listing.print_json(now) if as_json else listing.console().print(listing.status_view(now))
             return
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(database, as_json=as_json)
-
-
-def _status(database: Database) -> reports.Status:
-    with database.transaction() as cursor:
-        return reports.status(cursor)
-
-
-def _watch(database: Database, *, as_json: bool) -> NoReturn:
-    """Look once a second; an outage of the database is shown, not the end."""
-    rates = listing.Rates()
-    with contextlib.ExitStack() as stack:
-        live = None if as_json else stack.enter_context(Live(console=listing.console(), auto_refresh=False))
-        while True:
-            try:
-                now = _status(database)
-            except db.DatabaseAway as error:
-                view: object = Text(str(error), style="red")
-            else:
-                view = listing.status_view(now, rates.after(now, time.monotonic()))
-                if live is None:
-                    listing.print_json(now)
-                    sys.stdout.flush()
-            if live is not None:
-                live.update(view, refresh=True)  # type: ignore[arg-type]
-            time.sleep(WATCH_SECONDS)
+            watching.watch(database, as_json=as_json)
 
 
 @app.command(name="jobs")

@@ -93,7 +93,7 @@ class _Store:
         with contextlib.suppress(StoreRefused):  # a key may do everything but list uploads
             begun = [upload.id for upload in self._store.uploads(self._key)]
             with self._task.database.statement() as cursor:
-                known = jobs.uploads(cursor)  # of other jobs that make a file of this name
+                known = retention.uploads(cursor)  # of other jobs that make a file of this name
             for upload in begun:
                 if upload not in known:
                     self._store.abort(self._key, upload)

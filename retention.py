@@ -1,4 +1,4 @@
-"""Files that nobody needs any more: downloaded, hidden by their user, or older than they are kept."""
+"""Files that nobody needs any more: downloaded, hidden by their user, older than kept; and what jobs still need."""
 
 import contextlib
 from dataclasses import dataclass
@@ -92,6 +92,21 @@ def unwanted(cursor: Cursor) -> list[int]:
     """Return the jobs that wait or run for a row that its user has hidden."""
     _UNWANTED.run(cursor)
     return [int(row[0]) for row in cursor.fetchall()]
+
+
+def live(cursor: Cursor) -> list[int]:
+    """Return the ids of all jobs whose part files may still be needed."""
+    cursor.execute("SELECT id FROM tksva_q.job WHERE state IN ('waiting', 'running') AND attempt > 0")
+    return [int(row[0]) for row in cursor.fetchall()]
+
+
+def uploads(cursor: Cursor) -> set[str]:
+    """Return the ids of the uploads that jobs are about to complete, see `publishing`."""
+    cursor.execute(
+        "SELECT cursor ->> 'upload' FROM tksva_q.job"
+        " WHERE state IN ('waiting', 'running') AND cursor ->> 'upload' IS NOT NULL"
+    )
+    return {str(row[0]) for row in cursor.fetchall()}
 
 
 def purge(database: Database, settings: Settings, store: ObjectStore | None = None) -> list[Purged]:

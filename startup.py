@@ -6,8 +6,8 @@ import time
 
 import db
 import janitor
-import jobs
 import leases
+import retention
 import schema
 import storage
 from errors import QueueError
@@ -45,7 +45,7 @@ def prepare(settings: Settings, conninfo: str) -> None:
 
 def _live(database: db.Database) -> list[int]:
     with database.statement() as cursor:
-        return jobs.live(cursor)
+        return retention.live(cursor)
 
 
 def prepare_when_possible(settings: Settings) -> str:

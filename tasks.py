@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jobs
+import progress
 from db import Database
 from dwh import Warehouse
 from errors import Interrupted
@@ -35,7 +36,7 @@ class Task:
         self.stopping = stopping
         self.rows = job.rows  # in the file, as far as they are recorded
 
-    def record(self, made: jobs.Progress) -> None:
+    def record(self, made: progress.Progress) -> None:
         """Record the progress and from where a successor goes on, in one transaction.
 
         Raises:
@@ -44,7 +45,7 @@ class Task:
             DatabaseAway: nothing was recorded.
         """
         with self.database.statement() as cursor:
-            jobs.progress(cursor, self.job.fence, made)
+            progress.record(cursor, self.job.fence, made)
         self.rows = made.rows
 
     def may_go_on(self) -> None:

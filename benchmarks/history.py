@@ -9,11 +9,13 @@ from unittest import mock
 
 import attempts
 import jobs
+import progress
 from benchmarks.bench import Bench
 from benchmarks.daemon import environment
 from benchmarks.report import Section, seconds, times
 from benchmarks.server import sql
-from jobs import Job, PageRecord, Progress
+from jobs import Job
+from progress import PageRecord, Progress
 from queue_manager import QueueManager
 from settings import Settings
 
@@ -121,7 +123,7 @@ class _Loop:
     def _progress(self, job: Job) -> None:
         page = PageRecord(1, 50_000, 20_000_000, {"fetch": 0.3, "write": 0.01, "page": 0.31})
         with self.database.statement() as cursor:
-            jobs.progress(cursor, job.fence, Progress(50_000, 100_000, 20_000_000, {"key": 50_000}, page))
+            progress.record(cursor, job.fence, Progress(50_000, 100_000, 20_000_000, {"key": 50_000}, page))
 
     def _settle(self, job: Job) -> None:
         with self.database.transaction() as cursor:

@@ -27,7 +27,8 @@ from faults.bench import Bench, bench_on
 from faults.report import Result, show
 from faults.server import running_server
 
-SCENARIOS: dict[str, Callable[[Bench], list[Result]]] = {
+#: Each takes a bench, and may be told how much of it there is to be.
+SCENARIOS: dict[str, Callable[..., list[Result]]] = {
     "kills": kills.run,
     "restarts": restarts.run,
     "silence": silence.run,

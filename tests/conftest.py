@@ -24,8 +24,11 @@ import psycopg2.extensions
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+import processings
 import schema
+from db import Database
 from embedded import embedded_dsn
+from processings import Processing
 from settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,6 +202,20 @@ def sql(database: str) -> Iterator[Queries]:
     queries = Queries(database)
     yield queries
     queries.close()
+
+
+@pytest.fixture
+def own(database: str) -> Iterator[Database]:
+    """The library's own connection to the test's database."""
+    connection = Database(database, "test")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processing of that name."""
+    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
 
 
 def environment(conninfo: str, folder: Path, **settings: object) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,6 @@ from tests.conftest import TABLE, Queries, make_settings
 
 FORM = "DownloadForStationForm"
 STATION = {"station_name": "Тайшет", "start_date": "2024-01-01", "finish_date": "2024-12-31"}
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from alembic import command
 import counters
 import jobs
 import leases
+import progress
 import queueing
 import schema
 from db import Database
@@ -21,13 +22,6 @@ from jobs import Settlement
 from tests.conftest import Daemon, Queries, server_cursor, wait_for
 
 Start = Callable[..., Daemon]
-
-
-@pytest.fixture
-def own(database: str):
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
@@ -56,7 +50,7 @@ def run(own: Database, worker: str, end: Settlement) -> None:
     with own.transaction() as cursor:
         job = jobs.claim(cursor, worker, 0)
         assert job is not None
-        jobs.progress(cursor, job.fence, jobs.Progress(7, 7, 100, {}))
+        progress.record(cursor, job.fence, progress.Progress(7, 7, 100, {}))
     with own.transaction() as cursor:
         jobs.settle(cursor, job.fence, job.dwh_table, end)
 

@@ -1,15 +1,11 @@
-"""One connection that heals, and a limit by time that no server can outlast."""
+"""One connection that heals, and what it makes of errors."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
@@ -21,85 +17,7 @@ from db import Database, DatabaseAway
 from errors import LostJob
 from settings import Settings
 from tests.conftest import Queries, server_cursor, wait_for
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-def value(own: Database, query: str = "SELECT 1") -> object:
-    with own.statement() as cursor:
-        cursor.execute(query)
-        row = cursor.fetchone()
-    assert row is not None
-    return row[0]
-
-
-@contextlib.contextmanager
-def server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
-    """A server on the loopback that treats every connection with `serve`; its connection string."""
-    serving: list[tuple[socket.socket, threading.Thread]] = []
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client = listener.accept()[0]
-                thread = threading.Thread(target=serve, args=(client,))
-                serving.append((client, thread))
-                thread.start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            port = listener.getsockname()[1]
-            yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres sslmode=disable"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            for client, thread in serving:
-                with contextlib.suppress(OSError):
-                    client.shutdown(socket.SHUT_RDWR)
-                thread.join()
-                client.close()
-
-
-def say_nothing(client: socket.socket) -> None:
-    while client.recv(65536):
-        pass
-
-
-class Wire:
-    """Carries bytes between clients and the real server, until it is told to swallow them."""
-
-    def __init__(self, conninfo: str) -> None:
-        parts = psycopg2.extensions.parse_dsn(conninfo)
-        self._address = f"{parts['host']}/.s.PGSQL.{parts['port']}"
-        self.swallowing = threading.Event()
-
-    def carry(self, client: socket.socket) -> None:
-        with socket.socket(socket.AF_UNIX) as back, contextlib.suppress(OSError):
-            back.connect(self._address)
-            while True:
-                for ready in select.select([client, back], [], [])[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    if not self.swallowing.is_set():
-                        (back if ready is client else client).sendall(data)
-
-
-@pytest.fixture
-def wire(database: str) -> Iterator[tuple[Wire, Database]]:
-    carrier = Wire(database)
-    with server(carrier.carry) as conninfo:
-        own = Database(f"{conninfo} dbname={psycopg2.extensions.parse_dsn(database)['dbname']}", "test")
-        yield carrier, own
-        own.close()
-
+from tests.wire import say_nothing, server, value
 
 # --- where the server is ----------------------------------------------------------------------------------------------
 
@@ -232,101 +150,6 @@ def test_a_server_that_refuses_logins_is_away(own: Database, postgres: str) -> N
         cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     with pytest.raises(DatabaseAway, match="not currently accepting connections"):
         own.connect()
-
-
-# --- the limit by time ------------------------------------------------------------------------------------------------
-
-
-def test_a_call_that_is_never_answered_is_away_after_its_limit(wire: tuple[Wire, Database]) -> None:
-    carrier, own = wire
-    value(own)
-    carrier.swallowing.set()
-    began = time.monotonic()
-    with pytest.raises(DatabaseAway), own.transaction(0.3) as cursor:
-        cursor.execute("SELECT 1")
-    assert time.monotonic() - began < 2
-    carrier.swallowing.clear()
-    assert value(own) == 1
-
-
-def test_undoing_a_transaction_is_not_waited_for_longer_either(wire: tuple[Wire, Database]) -> None:
-    carrier, own = wire
-    began = time.monotonic()
-    with pytest.raises(LostJob), own.transaction(0.5) as cursor:
-        cursor.execute("SELECT 1")
-        carrier.swallowing.set()
-        raise LostJob("…")
-    assert time.monotonic() - began < 2
-    carrier.swallowing.clear()
-    assert value(own) == 1
-
-
-def test_a_server_that_falls_silent_after_the_login_is_away_after_the_limit(wire: tuple[Wire, Database]) -> None:
-    carrier, own = wire
-    connect = psycopg2.connect
-
-    def login(*args: object, **options: object) -> psycopg2.extensions.connection:
-        connection = connect(*args, **options)  # type: ignore[call-overload]
-        carrier.swallowing.set()
-        return connection  # type: ignore[no-any-return]
-
-    began = time.monotonic()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(DatabaseAway):
-        patch.setattr(psycopg2, "connect", login)
-        own.connect(1)
-    assert time.monotonic() - began < 4
-    assert own.connection is None
-
-
-def test_a_slow_answer_within_the_limit_is_waited_for(own: Database) -> None:
-    assert value(own, "SELECT 1 FROM pg_sleep(0.4)") == 1
-
-
-def test_the_limit_is_each_calls_own(own: Database) -> None:
-    pid = value(own, "SELECT pg_backend_pid()")
-    for _ in range(4):
-        with own.statement(0.8) as cursor:
-            cursor.execute("SELECT pg_sleep(0.25)")
-    assert value(own, "SELECT pg_backend_pid()") == pid
-
-
-def test_calls_of_other_connections_are_left_alone(own: Database, database: str) -> None:
-    other = Database(database, "other")
-    pid = value(other, "SELECT pg_backend_pid()")
-    waiting = threading.Thread(target=lambda: value(other, "SELECT 1 FROM pg_sleep(1)"))
-    waiting.start()
-    with pytest.raises(DatabaseAway), own.statement(0.2) as cursor:
-        cursor.execute("SELECT pg_sleep(5)")
-    waiting.join()
-    assert value(other, "SELECT pg_backend_pid()") == pid
-    other.close()
-
-
-def test_a_child_that_was_forked_has_a_watchdog_of_its_own(own: Database, database: str) -> None:
-    value(own)  # the parent's watchdog runs
-    child = os.fork()
-    if child == 0:
-        status = 1
-        with contextlib.suppress(BaseException):
-            try:
-                with Database(database, "forked").statement(0.3) as cursor:
-                    cursor.execute("SELECT pg_sleep(20)")
-            except DatabaseAway:
-                status = 0
-        os._exit(status)
-    began = time.monotonic()
-    assert os.waitpid(child, 0)[1] == 0
-    assert time.monotonic() - began < 5
-
-
-def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(own: Database, sql: Queries) -> None:
-    limits = [value(own, f"SHOW {name}") for name in ("lock_timeout", "statement_timeout")]
-    assert limits == ["8s", "10s"]
-    with own.statement() as cursor:
-        cursor.execute("SET lock_timeout = '50ms'")
-    sql("BEGIN; LOCK TABLE post")
-    with pytest.raises(DatabaseAway, match="lock timeout"), own.statement() as cursor:
-        cursor.execute("DELETE FROM post")
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.clickhouse_fixtures import clickhouse, warehouse
 from tests.clickhouse_server import Server, click_settings, table
 from tests.clickhouse_types import make_orders
 from tests.conftest import TABLE, Queries
-from tests.test_exports import EXTRACT, Bench
+from tests.exporting import EXTRACT, Bench
 from tests.warehouses import PLAIN, cells_of, csv_of
 
 __all__ = ["clickhouse", "warehouse"]  # fixtures
@@ -39,10 +39,8 @@ def test_50000_rows_over_tls_give_the_file_that_postgresql_gives(  # noqa: PLR09
             bench.warehouse = open_warehouse(chosen)
             assert isinstance(bench.warehouse, ClickHouseWarehouse)
         assert bench.warehouse.count(everything) == 50_000
-        monkeypatch.setattr("tests.test_exports.EXTRACT", everything)
-        files[bench.whole(name)] = place
-        monkeypatch.setattr("tests.test_exports.EXTRACT", EXTRACT)
-        files[bench.whole(name)] = place
+        for extract in (everything, EXTRACT):
+            files[bench.whole(name, extract)] = place
         bench.warehouse.close()
         bench.database.close()
     assert len(files) == 2

@@ -18,7 +18,7 @@ from openpyxl.utils.escape import unescape
 from dwh import Extract
 from exports import export
 from tests.conftest import Queries
-from tests.test_exports import Bench, bench
+from tests.exporting import Bench, bench
 
 __all__ = ["bench"]
 

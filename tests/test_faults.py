@@ -1,10 +1,9 @@
-"""The fault suite with small numbers, and what its large ones have brought to light."""
+"""The fault suite with small numbers: what dies or freezes; and what the large numbers have brought to light."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -15,61 +14,25 @@ import pytest
 import db
 import logs
 from child import Idle, Orphaned, _Child
-from faults import (
-    bad_input,
-    crowd,
-    deals,
-    disk_full,
-    inspector,
-    kills,
-    parsers,
-    restarts,
-    schedules,
-    silence,
-    zombie,
-)
-from faults.bench import Bench, bench_on
-from faults.report import Result
-from faults.server import Server, running_server
+from faults.bench import Bench
+from faults.server import Server
 from settings import Settings
+from tests.breaking import bench, nothing_lost, server
 
+__all__ = ["bench", "server"]  # fixtures
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-def bench(server: Server) -> Iterator[Bench]:
-    with bench_on(server) as made:
-        yield made
-
-
-def nothing_lost(results: list[Result]) -> bool:
-    assert all(result.times for result in results)
-    assert [line for result in results for line in result.lost] == []
-    return True
-
-
-SMALL: dict[str, Callable[[Bench], list[Result]]] = {
-    "kills": lambda bench: kills.run(bench, times=8),
-    "restarts": lambda bench: restarts.run(bench, restarts=2, terminations=1),
-    "silence": lambda bench: silence.run(bench, times=2, seconds=5, heartbeat=1, export=3),
-    "zombie": lambda bench: zombie.run(bench, times=2),
-    "crowd": lambda bench: crowd.run(bench, jobs=60),
-    "inspector": lambda bench: inspector.run(bench, swaps=8),
-    "bad input": lambda bench: bad_input.run(bench, inputs=100),
-    "full disk": lambda bench: disk_full.run(bench, times=1),
-    "schedules": lambda bench: schedules.run(bench, seconds=6, period=2),
-    "deals": lambda bench: deals.run(bench, deals=30, times=2, few=10, many=60, alone=0),
-    "parsers": lambda bench: parsers.run(bench, statuses=1500, kills=2, restarts=1),
+#: Scenario -> how little of it there is here.
+SMALL: dict[str, dict[str, float]] = {
+    "kills": {"times": 8},
+    "restarts": {"restarts": 2, "terminations": 1},
+    "silence": {"times": 2, "seconds": 5, "heartbeat": 1, "export": 3},
+    "zombie": {"times": 2},
 }
 
 
 @pytest.mark.parametrize("fault", SMALL)
 def test_nothing_is_lost_when_things_break(bench: Bench, fault: str) -> None:
-    assert nothing_lost(SMALL[fault](bench))
+    assert nothing_lost(bench, fault, **SMALL[fault])
 
 
 # --- what the suite has found -----------------------------------------------------------------------------------------

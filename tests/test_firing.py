@@ -9,32 +9,22 @@ from datetime import UTC, datetime
 import pytest
 
 import firing
-import processings
 import timetable
 from db import Database
 from firing import Clock
-from processings import Processing
 from schedules import Schedule, slots
 from tests.conftest import Queries
+from tests.hourly import hourly as usual
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0
 
-
-@pytest.fixture(autouse=True)
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    made = Database(database, "test")
-    yield made
-    made.close()
+pytestmark = pytest.mark.usefixtures("nothing")
 
 
 def hourly(**given: object) -> Schedule:
-    return Schedule(**({"name": "hourly", "cron": "0 * * * *", "processing": "nothing", "overlap": "queue"} | given))  # type: ignore[arg-type]
+    """Its jobs wait for one another: no slot is left out because an earlier job has not ended."""
+    return usual(**({"overlap": "queue"} | given))
 
 
 def hours(sql: Queries, fate: str = "fired") -> list[int]:

@@ -17,10 +17,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-import processings
 from db import Database
 from firing import Clock
-from processings import Processing
 from schedules import Schedule
 from tests.conftest import Queries
 
@@ -158,9 +156,8 @@ def own(database: str) -> Iterator[Database]:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_every_slot_of_a_year_is_fired_by_its_policy_and_none_twice(
-    own: Database, sql: Queries, zone: str, monkeypatch: pytest.MonkeyPatch
+    own: Database, sql: Queries, zone: str, nothing: None
 ) -> None:
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
     luck = random.Random(zone)  # noqa: S311 -- the same lives each time: what fails can be looked at
     lived = list(lives(luck))
     assert any(later.begin < earlier.end for earlier, later in pairwise(lived))

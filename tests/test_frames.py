@@ -13,7 +13,7 @@ import pytest
 from errors import Interrupted, UserError
 from frames import Result, prepare
 from tests.conftest import Daemon, Queries
-from tests.test_exports import Bench, bench
+from tests.exporting import Bench, bench
 
 __all__ = ["bench"]
 

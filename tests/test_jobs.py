@@ -4,67 +4,19 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 import jobs
-import leases
 import queueing
 from db import Database
-from errors import Cancelled, LostJob
+from errors import LostJob
 from inbox import Inbox, Request
-from jobs import Fence, PageRecord, Settlement
+from jobs import Fence, Settlement
+from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
 from tests.conftest import TABLE, Queries
 
-DONE = Settlement("done", "done")
-POSITION = {"key": 1}
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
-def worker(own: Database) -> str:
-    return new_worker(own)
-
-
-def new_worker(own: Database, lease: float = 15) -> str:
-    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", lease)
-    with own.statement() as cursor:
-        me.renew(cursor)
-    return me.id
-
-
-def take_in(own: Database) -> None:
-    Inbox(lambda request: TABLE if request.form != "free" else None).take_in(own)
-
-
-def claim(own: Database, worker: str, slot: int = 0) -> jobs.Job | None:
-    with own.statement() as cursor:
-        return jobs.claim(cursor, worker, slot)
-
-
-def certain(own: Database, worker: str) -> jobs.Job:
-    job = claim(own, worker)
-    assert job is not None
-    return job
-
-
-def settle(own: Database, job: jobs.Job, end: Settlement = DONE) -> None:
-    with own.transaction() as cursor:
-        jobs.settle(cursor, job.fence, job.dwh_table, end)
-
-
-def progress(own: Database, fence: Fence, rows: int = 5, total: int = 10) -> None:
-    with own.statement() as cursor:
-        jobs.progress(
-            cursor, fence, jobs.Progress(rows, total, 100, POSITION, PageRecord(1, rows, 100, {"fetch": 0.5}))
-        )
+__all__ = ["worker"]  # a fixture
 
 
 def locked(sql: Queries) -> bool:
@@ -189,16 +141,6 @@ def test_a_job_is_claimed_once_however_many_claim(database: str, sql: Queries) -
     assert len(claimed) == 1
 
 
-def test_progress_shows_in_post_and_stays_with_the_job(own: Database, sql: Queries, worker: str) -> None:
-    post = sql.post("a.csv")
-    take_in(own)
-    job = certain(own, worker)
-    progress(own, job.fence)
-    assert sql.status(post) == "загружено 5 из 10"
-    assert sql("SELECT rows, total, bytes, cursor FROM tksva_q.job") == [(5, 10, 100, POSITION)]
-    assert sql("SELECT page, rows, seconds FROM tksva_q.page") == [(1, 5, {"fetch": 0.5})]
-
-
 @pytest.mark.parametrize("fence", ["attempt", "worker"])
 def test_nothing_is_written_for_whoever_does_not_own_the_attempt(
     own: Database, sql: Queries, worker: str, fence: str
@@ -208,7 +150,7 @@ def test_nothing_is_written_for_whoever_does_not_own_the_attempt(
     job = certain(own, worker)
     wrong = Fence(job.id, job.attempt - (fence == "attempt"), str(uuid.uuid4()) if fence == "worker" else job.worker)
     with pytest.raises(LostJob):
-        progress(own, wrong)
+        record(own, wrong)
     with pytest.raises(LostJob), own.transaction() as cursor:
         jobs.settle(cursor, wrong, job.dwh_table, DONE)
     assert sql.status(post) == "в очереди"
@@ -222,28 +164,15 @@ def test_a_worker_whose_lease_has_run_out_neither_claims_nor_records(own: Databa
     job = certain(own, worker)
     sql("UPDATE tksva_q.worker SET seen_at = seen_at - interval '16 seconds'")
     with pytest.raises(LostJob):
-        progress(own, job.fence)
+        record(own, job.fence)
     assert claim(own, worker) is None
-
-
-@pytest.mark.parametrize("change", ["UPDATE post SET task_status = 'скрыта пользователем'", "DELETE FROM post"])
-def test_a_row_that_nobody_wants_stops_its_job(own: Database, sql: Queries, worker: str, change: str) -> None:
-    sql.post("a.csv")
-    take_in(own)
-    job = certain(own, worker)
-    sql(change)
-    with pytest.raises(Cancelled):
-        progress(own, job.fence)
-    settle(own, job, Settlement("cancelled", "cancelled", "…"))
-    assert sql("SELECT task_status FROM post") in ([], [("скрыта пользователем",)])
-    assert not locked(sql)
 
 
 def test_a_retry_waits_for_its_pause_and_goes_on_from_its_cursor(own: Database, sql: Queries, worker: str) -> None:
     post = sql.post("a.csv")
     take_in(own)
     job = certain(own, worker)
-    progress(own, job.fence)
+    record(own, job.fence)
     settle(own, job, Settlement("waiting", "retry", "the warehouse is away", delay=60))
     assert sql.status(post) == "в очереди"
     assert not locked(sql)
@@ -283,7 +212,7 @@ def test_a_restart_forgets_where_the_job_was(own: Database, sql: Queries, worker
     sql.post("a.csv")
     take_in(own)
     job = certain(own, worker)
-    progress(own, job.fence)
+    record(own, job.fence)
     settle(own, job, Settlement("waiting", "retry", "disk full", restart=True, chunk_size=100))
     again = certain(own, worker)
     assert (again.cursor, again.rows, again.chunk_size) == (None, 0, 100)

@@ -16,22 +16,17 @@ import pytest
 
 import jobs
 import leases
+import progress
 import queueing
 from db import Database
 from errors import LostJob
 from inbox import Inbox
-from jobs import Progress, Settlement
+from jobs import Settlement
 from leases import Worker
+from progress import Progress
 from tests.conftest import TABLE, Queries, wait_for
 
 MAX = 5
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
@@ -62,7 +57,7 @@ def give_job(own: Database, sql: Queries, worker: Worker, rows: int = 0) -> jobs
     assert job is not None
     if rows:
         with own.statement() as cursor:
-            jobs.progress(cursor, job.fence, Progress(rows, 100, 1000, {"key": rows}))
+            progress.record(cursor, job.fence, Progress(rows, 100, 1000, {"key": rows}))
     return job
 
 
@@ -316,7 +311,7 @@ def test_whoever_was_given_up_writes_nothing_more_even_when_it_is_back(own: Data
     rescued(own, me)
     renew(own, slow)
     with pytest.raises(LostJob), own.statement() as cursor:
-        jobs.progress(cursor, job.fence, Progress(20, 100, 2000, {}))
+        progress.record(cursor, job.fence, Progress(20, 100, 2000, {}))
     with pytest.raises(LostJob), own.transaction() as cursor:
         jobs.settle(cursor, job.fence, job.dwh_table, Settlement("done", "done"))
     assert sql("SELECT state, rows FROM tksva_q.job") == [("waiting", 10)]

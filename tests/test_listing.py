@@ -158,22 +158,6 @@ def test_a_bar_shows_how_far_how_fast_and_how_long_still() -> None:
     assert re.fullmatch(r"8 +DownloadForStationForm +0% +3 +2 *", re.sub("[━╺╸]", "", counting).strip())
 
 
-def test_a_rate_is_known_once_a_job_has_moved_and_of_this_attempt_only() -> None:
-    rates = listing.Rates()
-    assert rates.after(status(running=(job_row(rows=100),)), 10) == {}
-    assert rates.after(status(running=(job_row(rows=100),)), 11) == {}
-    assert rates.after(status(running=(job_row(rows=400),)), 12) == {7: 150}
-    assert rates.after(status(running=(job_row(rows=200, attempt=2),)), 13) == {}
-    assert rates.after(status(running=(job_row(rows=300, attempt=2),)), 15) == {7: 50}
-
-
-def test_a_job_that_stopped_running_is_forgotten() -> None:
-    rates = listing.Rates()
-    rates.after(status(running=(job_row(rows=100),)), 10)
-    rates.after(status(), 20)
-    assert rates.after(status(running=(job_row(rows=600),)), 30) == {}
-
-
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 

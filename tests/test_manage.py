@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -370,87 +366,16 @@ def test_a_workload_that_is_on_brings_its_commands(run: Run, monkeypatch: pytest
 # --- as a process -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def start(database: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line as a process of its own."""
-    started: list[subprocess.Popen[str]] = []
-
-    def call(*words: str, **settings: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), *words],
-            cwd=tmp_path,
-            env=environment(database, tmp_path, **settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def test_it_is_a_program_with_help(start: Callable[..., subprocess.Popen[str]]) -> None:
-    out, err = start("--help").communicate()
-    assert err == ""
-    for command in "status jobs show submit cancel retry purge migrate doctor install".split():
-        assert f" {command} " in out
-
-
-def test_a_watch_follows_the_queue_until_it_is_interrupted(
-    start: Callable[..., subprocess.Popen[str]], sql: Queries
-) -> None:
-    watch = start("status", "--watch", "--json")
-    assert watch.stdout
-    assert json.loads(watch.stdout.readline())["waiting"] == 0
-    sql("INSERT INTO tksva_q.job (form) VALUES ('A')")
-    while json.loads(watch.stdout.readline())["waiting"] == 0:
-        pass
-    watch.send_signal(signal.SIGINT)
-    assert (watch.wait(10), watch.communicate()[1]) == (0, "")
-
-
-def test_a_watch_on_a_terminal_shows_bars_and_speed(database: str, tmp_path: Path, sql: Queries) -> None:
-    sql(
-        "INSERT INTO tksva_q.job (form, user_id, file_name, state, worker, rows, total)"
-        " SELECT 'A', 7, 'a.csv', 'running', gen_random_uuid(), 250, 1000"
-    )
-    master, slave = pty.openpty()
-    watch = subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "status", "--watch"],
+def test_it_is_a_program_with_help(database: str, tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "--help"],
         cwd=tmp_path,
-        env=environment(database, tmp_path) | {"TERM": "xterm", "COLUMNS": "150", "LINES": "40"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
+        env=environment(database, tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    os.close(slave)
-    shown, until = "", time.monotonic() + 60
-    while not re.search(r"9\d%[^\n]*9\d\d из[^\n]*\d с", shown):
-        assert time.monotonic() < until and select.select([master], [], [], 30)[0], shown
-        shown += os.read(master, 65536).decode(errors="replace")
-        if "25%" in shown:
-            sql("UPDATE tksva_q.job SET rows = least(999, greatest(900, rows + 1))")
-    watch.send_signal(signal.SIGINT)
-    while watch.poll() is None:
-        try:
-            os.read(master, 65536)
-        except OSError:
-            break
-    assert watch.wait(10) == 0
-    os.close(master)
-
-
-def test_a_watch_outlives_an_outage_of_the_database(start: Callable[..., subprocess.Popen[str]], sql: Queries) -> None:
-    watch = start("status", "--watch", "--json")
-    assert watch.stdout
-    watch.stdout.readline()
-    sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name = 'tksva_q manage'",
-    )
-    assert json.loads(watch.stdout.readline())["waiting"] == 0
-    assert watch.poll() is None
+    assert told.stderr == ""
+    for command in "status jobs show submit cancel retry purge migrate doctor install".split():
+        assert f" {command} " in told.stdout

@@ -11,12 +11,12 @@ import pytest
 import attempts
 import brief
 import jobs
-import processings
+import progress
 import timetable
 from db import Database
 from firing import PRUNE_EVERY, Clock
-from jobs import Job, PageRecord, Progress
-from processings import Processing
+from jobs import Job
+from progress import PageRecord, Progress
 from queue_manager import QueueManager
 from schedules import Schedule
 from tests.conftest import Queries, make_settings
@@ -50,10 +50,10 @@ def claim(manager: QueueManager) -> Job:
     return job
 
 
-def progress(database: Database, job: Job, page: int) -> None:
+def advance(database: Database, job: Job, page: int) -> None:
     record = PageRecord(page, 10, 100, {"page": 0.1})
     with database.statement() as cursor:
-        jobs.progress(cursor, job.fence, Progress(page * 10, 100, page * 100, {"key": page * 10}, record))
+        progress.record(cursor, job.fence, Progress(page * 10, 100, page * 100, {"key": page * 10}, record))
 
 
 def settle(database: Database, job: Job, end: jobs.Settlement) -> None:
@@ -83,8 +83,8 @@ def test_a_claim_its_pages_and_its_end_read_no_table_whole(manager: QueueManager
     for end in (attempts.DONE, attempts.CANCELLED, jobs.Settlement("waiting", "retry", "…", delay=60)):
         for _ in range(ROUNDS):
             job = claim(manager)
-            progress(manager.database, job, 1)
-            progress(manager.database, job, 2)
+            advance(manager.database, job, 1)
+            advance(manager.database, job, 2)
             settle(manager.database, job, end)
     assert whole_reads(manager.database, sql) == before
     assert sql("SELECT outcome, count(*) FROM tksva_q.attempt GROUP BY outcome ORDER BY outcome") == [
@@ -125,9 +125,8 @@ NOON = 1_772_366_400.0
 
 
 @pytest.fixture
-def ticking(manager: QueueManager, sql: Queries, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Schedule], Clock]:
+def ticking(manager: QueueManager, sql: Queries, nothing: None) -> tuple[list[Schedule], Clock]:
     """Ten schedules that are due every second, beside 50,000 slots of theirs and of others, decided and done."""
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
     sql(
         "INSERT INTO tksva_q.job (form, schedule, planned_at, state, started_at, finished_at)"
         " SELECT 'nothing', 'tick ' || g %% 50, to_timestamp(%s) - g * interval '1 s', 'done', now(), now()"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import prepared
@@ -11,13 +9,6 @@ from db import Database
 from prepared import Prepared
 
 KNOWN = "SELECT name, calls FROM (SELECT name, generic_plans + custom_plans AS calls FROM pg_prepared_statements) known"
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 def test_a_statement_is_parsed_once_and_run_as_often_as_wanted(own: Database) -> None:

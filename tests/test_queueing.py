@@ -11,10 +11,10 @@ import queueing
 from db import Database
 from jobs import Settlement
 from queueing import Plan
+from tests.claims import certain, claim, settle, take_in, worker
 from tests.conftest import TABLE, Queries
-from tests.test_jobs import certain, claim, own, settle, take_in, worker
 
-__all__ = ["own", "worker"]  # fixtures
+__all__ = ["worker"]  # a fixture
 
 AT = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

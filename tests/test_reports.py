@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 import jobs
 import leases
+import progress
 import reports
 from db import Database
 from inbox import Inbox
-from jobs import PageRecord, Progress, Settlement
+from jobs import Settlement
+from progress import PageRecord, Progress
 from reports import Filter
 from tests.conftest import TABLE, Queries
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 def status(own: Database) -> reports.Status:
@@ -77,7 +71,7 @@ def test_what_waits_runs_and_failed_is_counted(own: Database, sql: Queries) -> N
     add(sql, "failed", count=3)
     job = claim(own)
     with own.transaction() as cursor:
-        jobs.progress(cursor, job.fence, Progress(5, 20, 100, {}))
+        progress.record(cursor, job.fence, Progress(5, 20, 100, {}))
     sql("UPDATE tksva_q.job SET run_at = now() + interval '1 hour' WHERE file_name = 'c.csv'")
     now = status(own)
     assert (now.waiting, now.paused, now.incoming, now.failed) == (2, 1, 1, 3)
@@ -170,12 +164,13 @@ def test_a_job_is_shown_with_every_attempt_and_what_its_pages_took(own: Database
     Inbox(lambda _: TABLE).take_in(own)
     first = claim(own)
     with own.transaction() as cursor:
-        jobs.progress(cursor, first.fence, Progress(5, 10, 50, {}, PageRecord(1, 5, 50, {"fetch": 0.5, "page": 0.75})))
+        page = PageRecord(1, 5, 50, {"fetch": 0.5, "page": 0.75})
+        progress.record(cursor, first.fence, Progress(5, 10, 50, {}, page))
         jobs.settle(cursor, first.fence, TABLE, Settlement("waiting", "retry", "the warehouse is away"))
     second = claim(own)
     with own.transaction() as cursor:
-        jobs.progress(cursor, second.fence, Progress(9, 10, 90, {}, PageRecord(2, 4, 40, {"fetch": 0.25})))
-        jobs.progress(cursor, second.fence, Progress(10, 10, 100, {}, PageRecord(3, 1, 10, {"fetch": 0.25})))
+        progress.record(cursor, second.fence, Progress(9, 10, 90, {}, PageRecord(2, 4, 40, {"fetch": 0.25})))
+        progress.record(cursor, second.fence, Progress(10, 10, 100, {}, PageRecord(3, 1, 10, {"fetch": 0.25})))
         jobs.settle(cursor, second.fence, TABLE, Settlement("done", "done"))
     detail = show(own, first.id)
     assert [

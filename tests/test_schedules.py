@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-import processings
 from errors import SettingsError
-from processings import Processing
 from schedules import Schedule, check, slots, starts_at
 
 ZONES = ("Europe/Moscow", "America/New_York", "Australia/Lord_Howe")
@@ -78,9 +76,8 @@ def test_jitter_is_the_same_for_everybody_and_within_its_bounds() -> None:
     ],
 )
 def test_a_schedule_that_nobody_could_keep_is_refused_in_one_line(
-    wrong: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    wrong: dict[str, str], said: str, nothing: None
 ) -> None:
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
     given = {"name": "one", "cron": "* * * * *", "processing": "nothing"} | wrong
     with pytest.raises(SettingsError, match=f"^расписание one: [^\n]*{said}[^\n]*$"):
         check([Schedule(**given)])  # type: ignore[arg-type]

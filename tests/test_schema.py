@@ -13,6 +13,7 @@ import pytest
 import db
 import jobs
 import leases
+import progress
 import queueing
 import retention
 import schema
@@ -295,7 +296,7 @@ def test_without_the_right_to_helpers_the_queue_installs_and_works(
         job = jobs.claim(cursor, me.id, 0)
     assert job is not None
     with own.statement() as cursor:
-        jobs.progress(cursor, job.fence, jobs.Progress(1, 1, 1, {}))
+        progress.record(cursor, job.fence, progress.Progress(1, 1, 1, {}))
     assert empty.value("SELECT gives_information FROM dwh_tables_info")
     with own.transaction() as cursor:
         jobs.settle(cursor, job.fence, job.dwh_table, jobs.Settlement("done", "done"))

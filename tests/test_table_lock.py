@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,13 +16,6 @@ from tests.conftest import TABLE, Queries, wait_for
 
 OTHER = "audit.other"
 WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture

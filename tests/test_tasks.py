@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +12,11 @@ import leases
 from db import Database, DatabaseAway
 from errors import Cancelled, Interrupted, LostJob
 from inbox import Inbox
-from jobs import PageRecord, Progress
+from progress import PageRecord, Progress
 from tasks import Task
 from tests.conftest import TABLE, Queries, make_settings
 
 MADE = Progress(5, 10, 100, {"key": 5}, PageRecord(1, 5, 100, {"fetch": 0.1}))
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 def no_warehouse() -> object:

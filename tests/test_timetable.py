@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import processings
 import timetable
 from db import Database
 from errors import SettingsError
 from firing import Clock
-from processings import Processing
 from schedules import Schedule, starts_at
 from tests.conftest import Queries
+from tests.hourly import hourly
 from workloads import Workload
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
-
-@pytest.fixture(autouse=True)
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(processings.REGISTER, "nothing", Processing("nothing", lambda _task: None))
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    made = Database(database, "test")
-    yield made
-    made.close()
-
-
-def hourly(**given: object) -> Schedule:
-    return Schedule(**({"name": "hourly", "cron": "0 * * * *", "processing": "nothing"} | given))  # type: ignore[arg-type]
+pytestmark = pytest.mark.usefixtures("nothing")
 
 
 def line(own: Database, schedule: Schedule, now: datetime = NOON) -> timetable.Line:

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from errors import SettingsError
 from integrations.daily_reports import days, table
-from jobs import Progress
 from processings import Processing, add
+from progress import Progress
 from schedules import Schedule, check
 from setting_values import stripped
 from settings import Part, load_part

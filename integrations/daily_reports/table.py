@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-import jobs
+import progress
 from db import Cursor
+from progress import Progress
 from tasks import Task
 
 #: First key of the advisory lock that lets one job at a time replace a day ("repo" in ASCII); the second is the day.
@@ -48,7 +49,7 @@ class Totals:
     products: int
 
 
-def replace(task: Task, day: date, bounds: tuple[datetime.datetime, datetime.datetime], made: jobs.Progress) -> None:
+def replace(task: Task, day: date, bounds: tuple[datetime.datetime, datetime.datetime], made: Progress) -> None:
     """Make the rows of a day what its orders say now, and record the progress: both, or neither.
 
     Args:
@@ -73,7 +74,7 @@ def replace(task: Task, day: date, bounds: tuple[datetime.datetime, datetime.dat
         # A statement of its own: the next one must see what whoever held the lock has committed.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
         cursor.execute(_REPLACE, {"day": day, "begins": bounds[0], "ends": bounds[1]})
-        jobs.progress(cursor, task.job.fence, made)
+        progress.record(cursor, task.job.fence, made)
     task.rows = made.rows
 
 

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from db import Database, DatabaseAway, one_line
 from integrations.parsers import inbox, shares
 from integrations.parsers.inbox import Message, Span
-from integrations.parsers.kafka import KafkaAway, Outage, Stopped, follower, living, opened, pause, wanted
+from integrations.parsers.kafka import KafkaAway, Outage, follower, opened, pause, serving, wanted
 from integrations.parsers.settings import ParserSettings
 from logs import log
 from services import Runtime
@@ -56,17 +56,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Serve, and begin again after whatever keeps from it."""
-        heartbeat = self.options.kafka_heartbeat_interval_ms / 1000
-        async with living(self.runtime, lambda: self.outage.trouble, heartbeat):
-            while not self.runtime.stopping():
-                try:
-                    await self._serve()
-                except Stopped:
-                    return
-                except (KafkaError, KafkaAway, OSError) as error:
-                    await self.outage.wait(f"Kafka недоступна: {one_line(error)}")
-                except DatabaseAway as error:
-                    await self.outage.wait(f"база данных недоступна: {one_line(error)}")
+        await serving(self.runtime, self.outage, self._serve, self.options.kafka_heartbeat_interval_ms / 1000)
 
     async def _serve(self) -> None:
         """Read and apply until the service is to stop, or something breaks."""

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
+from db import DatabaseAway, one_line
 from errors import QueueError
 from integrations.parsers.settings import ParserSettings
 from logs import log
@@ -141,15 +143,36 @@ class Outage:
             log.info("service_goes_on", extra={"service": self._runtime.name})
 
 
+async def serving(
+    runtime: Runtime, outage: Outage, serve: Callable[[], Awaitable[None]], seconds: float = SIGN_SECONDS
+) -> None:
+    """Serve until the service is to stop; begin again after whatever keeps from it.
+
+    Args:
+        runtime: of the service.
+        outage: is told what is wrong; that it is over `serve` says.
+        serve: returns, or raises, where it is to be called again.
+        seconds: between two signs of life, or less.
+    """
+    async with _living(runtime, outage, seconds):
+        while not runtime.stopping():
+            try:
+                await serve()
+            except Stopped:
+                return
+            except (KafkaError, KafkaAway, OSError) as error:
+                await outage.wait(f"Kafka недоступна: {one_line(error)}")
+            except DatabaseAway as error:
+                await outage.wait(f"база данных недоступна: {one_line(error)}")
+
+
 @contextlib.asynccontextmanager
-async def living(
-    runtime: Runtime, trouble: Callable[[], str | None], seconds: float = SIGN_SECONDS
-) -> AsyncIterator[None]:
+async def _living(runtime: Runtime, outage: Outage, seconds: float) -> AsyncIterator[None]:
     """Give the service's signs of life while the block runs, every so many seconds or more often."""
 
     async def sign() -> None:
         while True:
-            await asyncio.to_thread(runtime.alive, trouble())
+            await asyncio.to_thread(runtime.alive, outage.trouble)
             await asyncio.sleep(min(seconds, SIGN_SECONDS))
 
     signing = asyncio.create_task(sign())

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError  # type: ignore
 
 from db import Cursor, DatabaseAway, one_line
 from integrations.parsers import letters, tail
-from integrations.parsers.kafka import REQUEST_MS, KafkaAway, Outage, Stopped, living, opened, pause, producer
+from integrations.parsers.kafka import REQUEST_MS, KafkaAway, Outage, Stopped, opened, pause, producer, serving
 from integrations.parsers.letters import Letter, Outcome
 from integrations.parsers.settings import SOURCE_TYPES, ParserSettings
 from logs import log
@@ -55,19 +55,14 @@ class Outbox:
 
     async def run(self) -> None:
         """Send, and begin again after whatever keeps from it."""
-        async with living(self.runtime, lambda: self.outage.trouble):
-            while not self.runtime.stopping():
-                try:
-                    if await self._idle():
-                        self.outage.over()
-                    else:
-                        await self._serve()
-                except Stopped:
-                    return
-                except (KafkaError, KafkaAway, OSError) as error:
-                    await self.outage.wait(f"Kafka недоступна: {one_line(error)}")
-                except DatabaseAway as error:
-                    await self.outage.wait(f"база данных недоступна: {one_line(error)}")
+        await serving(self.runtime, self.outage, self._turn)
+
+    async def _turn(self) -> None:
+        """Send while there is something to send, or wait a little."""
+        if await self._idle():
+            self.outage.over()
+        else:
+            await self._serve()
 
     async def _idle(self) -> bool:
         """Wait a little where there is nothing to do, or somebody else does it; tell whether that was so."""

@@ -16,20 +16,19 @@ from pathlib import Path
 import httpx
 import openpyxl
 import psycopg2.extensions
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 import schema
 from tests.conftest import Daemon, Queries, wait_for
 from tests.daily_reports.conftest import ON, Shop
+from tests.described import try_all
 from tests.web.server import TOKEN, Web
 from tests.web.test_health import _family, own_server, postmaster
-from tests.web.test_schema import CHECKS, EXAMPLES, NEGATIVE
 
 __all__ = ["own_server"]
 
 DAY = "2024-01-15"
+#: Requests of each kind.
+EXAMPLES = 40
 START = Callable[..., Daemon]
 
 
@@ -318,27 +317,7 @@ def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(
 ) -> None:
     fill(sql, shop)
     sql("INSERT INTO tksva_q.job (form, params) SELECT 'daily_report', '{}' FROM generate_series(1, 3)")
-    web = start_web(**ON)
-    tried: set[str] = set()
-    for result in (
-        schemathesis.openapi.from_url(f"{web.url}/openapi.json").include(path_regex="^/report").get_all_operations()
-    ):
-        operation = result.ok()
-        tried.add(f"{operation.method.upper()} {operation.path}")
-
-        @settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            database=None,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=NEGATIVE)))
-        def try_it(case: schemathesis.Case) -> None:
-            case.validate_response(case.call(base_url=web.url), checks=CHECKS)
-
-        try_it()
-    assert tried == {
+    assert try_all(start_web(**ON).url, "^/report", EXAMPLES) == {
         "POST /report/generate",
         "GET /report/",
         "GET /report/all",

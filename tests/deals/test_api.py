@@ -10,9 +10,6 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from db import Database
 from faults.bitrix import Bitrix
@@ -20,8 +17,8 @@ from integrations.deals import api
 from tests.conftest import Daemon, Queries
 from tests.deals.conftest import ON, await_states, fast, queue, states
 from tests.deals.test_book import fail
+from tests.described import try_all
 from tests.web.server import TOKEN, Web
-from tests.web.test_schema import CHECKS, NEGATIVE
 from web.database import Pool
 
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode()}
@@ -174,22 +171,5 @@ def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(
     deals: Database, start_web: Callable[..., Web]
 ) -> None:
     web = start_web(**ON)
-    schema = schemathesis.openapi.from_url(f"{web.url}/openapi.json").include(path_regex="Random$|^/retry-errors$")
-    tried: set[str] = set()
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        tried.add(f"{operation.method.upper()} {operation.path}")
-
-        @settings(
-            max_examples=20,
-            deadline=None,
-            database=None,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=NEGATIVE)))
-        def try_it(case: schemathesis.Case) -> None:
-            case.validate_response(case.call(base_url=web.url), checks=CHECKS)
-
-        try_it()
+    tried = try_all(web.url, "Random$|^/retry-errors$", examples=20)
     assert tried == {"POST /CarexRandom", "POST /CompanyRandom", "GET /retry-errors", "POST /retry-errors"}

@@ -60,13 +60,6 @@ def broker_url(rabbitmq: RabbitMQ) -> str:
 
 
 @pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def start(database: str, tmp_path: Path, broker_url: str) -> Iterator[Start]:
     """Start the daemon, or workers, on the test's database, folder and broker; those that are left are killed."""
     started: list[Daemon] = []

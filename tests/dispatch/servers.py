@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from taskiq import BrokerMessage
+
 import brokers
 from db import Database
 from errors import QueueError
@@ -62,6 +65,24 @@ def running(kind: str, folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server of the kind that the module of the test names as KIND."""
+    with running(request.module.KIND, tmp_path / "broker") as made:
+        yield made
+
+
+@pytest.fixture
+def broker_url(server: Server) -> str:
+    """BROKER_URL of that server."""
+    return server.url
+
+
+def message(number: int) -> BrokerMessage:
+    """A message that says so."""
+    return BrokerMessage(task_id=str(number), task_name=brokers.TASK, message=b"%d" % number, labels={})
 
 
 def hands_jobs_out(start: Start, own: Database, sql: Queries, server: Server) -> None:

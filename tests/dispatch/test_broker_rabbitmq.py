@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from taskiq import AckableMessage, BrokerMessage
+from taskiq import AckableMessage
 from taskiq.utils import maybe_awaitable
 
 import broker_rabbitmq
@@ -15,6 +15,7 @@ from broker_rabbitmq import RabbitBroker
 from faults.apart import run_apart
 from faults.rabbitmq import RabbitMQ
 from settings import Settings
+from tests.dispatch.servers import message
 
 # The broker starts within the first test's time.
 pytestmark = pytest.mark.timeout(180)
@@ -25,10 +26,6 @@ def server(rabbitmq: RabbitMQ) -> RabbitMQ:
     """The broker of the session, its queue empty."""
     rabbitmq.purge()
     return rabbitmq
-
-
-def message(number: int) -> BrokerMessage:
-    return BrokerMessage(task_id=str(number), task_name=brokers.TASK, message=b"%d" % number, labels={})
 
 
 async def take(broker: object, count: int, *, acknowledge: bool) -> list[bytes]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 import redis.exceptions
-from taskiq import BrokerMessage
 
 import broker_redis
 import brokers
@@ -18,28 +15,17 @@ from faults.apart import run_apart
 from settings import Settings
 from tests.conftest import Queries
 from tests.dispatch.conftest import Start
-from tests.dispatch.servers import Server, hands_jobs_out, running
+from tests.dispatch.servers import Server, broker_url, hands_jobs_out, message, server
+
+__all__ = ["broker_url", "server"]
+
+KIND = "redis"
 
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with running("redis", tmp_path / "broker") as made:
-        yield made
-
-
-@pytest.fixture
-def broker_url(server: Server) -> str:
-    return server.url
-
-
 def test_it_hands_jobs_out_as_rabbitmq_does(start: Start, own: Database, sql: Queries, server: Server) -> None:
     hands_jobs_out(start, own, sql, server)
-
-
-def message(number: int) -> BrokerMessage:
-    return BrokerMessage(task_id=str(number), task_name=brokers.TASK, message=b"%d" % number, labels={})
 
 
 def test_messages_keep_their_order_and_the_oldest_go_where_there_are_too_many(

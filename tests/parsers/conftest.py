@@ -102,14 +102,6 @@ def parsers(database: str, sql: Queries) -> Parsers:
 
 
 @pytest.fixture
-def own(database: str) -> Iterator[db.Database]:
-    """A connection to the tables, as the queue's own processes have it."""
-    connection = db.Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def client(parsers: Parsers, start_web: Callable[..., Web]) -> Iterator[httpx.Client]:
     """Of a web process that has no Kafka at all."""
     with start_web(**parsers.settings, kafka_port=1).client() as client:

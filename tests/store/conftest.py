@@ -13,8 +13,8 @@ import object_store
 from object_store import ObjectStore, open_store
 from settings import Settings
 from tests.conftest import make_settings
+from tests.exporting import PAGE, Bench
 from tests.store.server import Bucket, S3Server
-from tests.test_exports import PAGE, Bench
 
 _numbers = itertools.count(1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,22 +17,14 @@ from object_store import ObjectStore, Stamp
 from retention import Purged
 from settings import Settings
 from tests.conftest import TABLE, Queries, make_settings
+from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
-from tests.store.test_publishing import run
-from tests.test_exports import Bench
+from tests.store.uploading import NAME, run
 
 HOUR = 3600
 PREPARED, PURGED = "файл подготовлен", "скрыта менеджером очереди"
 #: Purges once.
 Purge = Callable[[], list[Purged]]
-NAME = "отчёт (1) [май].csv"
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture

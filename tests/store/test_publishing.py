@@ -1,58 +1,29 @@
-"""A complete part file becomes an object once, whatever dies or freezes on the way; or it stays a part file."""
+"""A complete part file becomes an object once, whatever dies on the way; or it stays a part file."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import attempts
 import jobs
-import queueing
-from db import DatabaseAway
-from errors import Cancelled, Interrupted, LostJob, StorageError, StoreAway, StoreRefused
+from errors import Cancelled, Interrupted, StorageError, StoreAway, StoreRefused
 from exports import export
 from object_store import PIECE, ObjectStore, Stamp
 from partfile import PartFile
+from progress import Progress
 from publishing import publisher
 from storage import user_folder
 from tasks import Task
 from tests.conftest import TABLE, Queries
+from tests.exporting import EXTRACT, PAGE, Bench
 from tests.store.server import Bucket, S3Server
-from tests.test_exports import EXTRACT, PAGE, Bench
+from tests.store.uploading import NAME, counting, run, whole
 
-NAME = "отчёт (1) [май].csv"
-
-
-@pytest.fixture
-def whole(bench: Bench, bucket: Bucket) -> bytes:
-    """What the file holds when nobody disturbs its export."""
-    local = bench.settings
-    bench.settings = local.model_copy(update={"files_url": None})
-    content = bench.whole(NAME)
-    bench.settings = local
-    bucket.server.requests.clear()
-    return content
-
-
-def run(bench: Bench, job: jobs.Job) -> None:
-    export(bench.task(job), EXTRACT)
-
-
-def counting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Make the warehouse note every page that it is asked for."""
-    asked: list[object] = []
-    page = bench.warehouse.csv_page
-
-    def csv_page(*words: Any) -> Any:
-        asked.append(words[2])
-        return page(*words)
-
-    monkeypatch.setattr(bench.warehouse, "csv_page", csv_page)
-    return asked
+__all__ = ["whole"]  # fixtures
 
 
 # --- undisturbed ------------------------------------------------------------------------------------------------------
@@ -250,7 +221,7 @@ def test_bytes_that_the_disk_has_changed_are_not_published(bench: Bench, bucket:
     bench.submit(NAME)
     task = bench.task(bench.claim())
 
-    def record(made: jobs.Progress) -> None:
+    def record(made: Progress) -> None:
         Task.record(task, made)
         if made.position["complete"] and "upload" not in made.position:
             part = next(bench.settings.files_dir.glob("*/.*"))
@@ -284,7 +255,7 @@ def test_a_row_that_is_hidden_during_the_upload_is_not_published(bench: Bench, b
     sql("INSERT INTO tksva_q.job (post_id, user_id, file_name, dwh_table) VALUES (%s, 1, %s, %s)", post, NAME, TABLE)
     task = bench.task(bench.claim())
 
-    def record(made: jobs.Progress) -> None:
+    def record(made: Progress) -> None:
         if "upload" in made.position:
             sql("UPDATE post SET task_status = 'скрыта пользователем'")
         Task.record(task, made)
@@ -293,144 +264,3 @@ def test_a_row_that_is_hidden_during_the_upload_is_not_published(bench: Bench, b
     with pytest.raises(Cancelled):
         export(task, EXTRACT)
     assert (bucket.keys(), bucket.uploads(), bench.left_over()) == ([], [], [])
-
-
-# --- others -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("complete", [False, True])
-def test_another_machine_that_has_no_part_of_it_begins_at_row_one(
-    bench: Bench, bucket: Bucket, whole: bytes, monkeypatch: pytest.MonkeyPatch, complete: bool
-) -> None:
-    bench.submit(NAME)
-    job = bench.claim()
-    task = bench.task(job, None if complete else 2)
-    with monkeypatch.context() as patch:
-        patch.setattr(ObjectStore, "begin", _away)
-        with pytest.raises(StoreAway if complete else Interrupted):
-            export(task, EXTRACT)
-    bench.give_back(job)
-    asked = counting(bench, monkeypatch)
-    elsewhere = bench.settings.model_copy(update={"files_dir": bench.folder / "another machine"})
-    export(bench.task(bench.claim(), settings=elsewhere), EXTRACT)
-    assert len(asked) == 4
-    assert bucket.read(NAME) == whole
-
-
-def _away(*_words: object) -> str:
-    raise StoreAway("away")
-
-
-def take_over(bench: Bench, zombie: jobs.Job) -> None:
-    """Let another worker's attempt finish the job of a frozen one."""
-    bench.give_back(zombie)
-    job = bench.claim()
-    run(bench, job)
-    bench.finish(job)
-
-
-@pytest.mark.parametrize("step", ["begin", "send", "is_owned"])
-def test_a_zombie_that_wakes_up_while_it_publishes_leaves_the_successors_object_alone(
-    bench: Bench, bucket: Bucket, whole: bytes, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """The last of the steps is the look right before the object is made."""
-    bench.submit(NAME)
-    zombie = bench.claim()
-    owner: Any = jobs if step == "is_owned" else ObjectStore
-    original: Callable[..., Any] = getattr(owner, step)
-    etags: list[str] = []
-
-    def frozen(*words: Any) -> Any:
-        result = original(*words)
-        if not etags:
-            etags.append("")
-            if step == "is_owned":  # the server ends a transaction whose client stands still, and with it the lock
-                bench.database.close()
-            take_over(bench, zombie)
-            etags[0] = bucket.client.head_object(Bucket=bucket.name, Key=f"готовые файлы/1/{NAME}")["ETag"]
-        return result
-
-    monkeypatch.setattr(owner, step, frozen)
-    with pytest.raises((LostJob, StoreAway, DatabaseAway)):
-        run(bench, zombie)
-    assert bucket.client.head_object(Bucket=bucket.name, Key=f"готовые файлы/1/{NAME}")["ETag"] == etags[0]
-    assert bucket.read(NAME) == whole
-    assert (bucket.uploads(), bench.left_over()) == ([], [])
-    with bench.database.statement() as cursor:
-        cursor.execute("SELECT state, attempt FROM tksva_q.job WHERE id = %s", (zombie.id,))
-        assert cursor.fetchall() == [("done", 2)]
-
-
-def test_a_zombie_has_nothing_to_complete_even_when_its_job_has_failed_and_was_retried(
-    bench: Bench, bucket: Bucket, whole: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.submit(NAME)
-    zombie = bench.claim()
-    is_owned = jobs.is_owned
-
-    def frozen(*words: Any) -> bool:
-        owned: bool = is_owned(*words)
-        monkeypatch.undo()
-        bench.database.close()
-        with bench.database.transaction() as cursor:
-            jobs.settle(cursor, zombie.fence, TABLE, jobs.Settlement("failed", "failed", "the worker died"))
-            assert queueing.retry(cursor, zombie.id) == [zombie.id]
-        job = bench.claim()
-        assert job.cursor is None
-        run(bench, job)
-        bench.finish(job)
-        bucket.put(NAME, b"the successor's")
-        return owned
-
-    monkeypatch.setattr(jobs, "is_owned", frozen)
-    with pytest.raises((StoreAway, DatabaseAway)):
-        run(bench, zombie)
-    assert bucket.read(NAME) == b"the successor's"
-    assert bucket.uploads() == []
-
-
-def test_the_upload_of_another_job_that_makes_a_file_of_this_name_goes_on(
-    bench: Bench, bucket: Bucket, store: ObjectStore, sql: Queries
-) -> None:
-    upload = store.begin(store.key(1, NAME), Stamp(0, 1, 0))
-    bench.submit(NAME)
-    job = bench.claim()
-    with pytest.raises(Interrupted):
-        export(bench.task(job, 0), EXTRACT)
-    sql(
-        "INSERT INTO tksva_q.job (user_id, file_name, run_at, cursor)"
-        " VALUES (1, %s, now() + interval '1 day', json_build_object('upload', %s::text))",
-        *(NAME, upload),
-    )
-    bench.give_back(job)
-    run(bench, bench.claim())
-    assert bucket.uploads() == [upload]
-
-
-def test_a_key_that_may_not_list_uploads_publishes_all_the_same(
-    bench: Bench, bucket: Bucket, server: S3Server, whole: bytes
-) -> None:
-    bench.submit(NAME)
-    job = bench.claim()
-    with pytest.raises(Interrupted):
-        export(bench.task(job, 1), EXTRACT)
-    bench.give_back(job)
-    with server.answering("ListMultipartUploads", 403, "AccessDenied"):
-        run(bench, bench.claim())
-    assert bucket.read(NAME) == whole
-
-
-def test_a_purge_of_the_same_name_waits_until_the_object_is_made(
-    bench: Bench, bucket: Bucket, sql: Queries, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    complete = ObjectStore.complete
-    free: list[bool] = []
-
-    def watched(*words: Any) -> None:
-        free.append(sql.value("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 1))", NAME))
-        complete(*words)
-
-    monkeypatch.setattr(ObjectStore, "complete", watched)
-    bench.submit(NAME)
-    run(bench, bench.claim())
-    assert free == [False]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -19,13 +18,6 @@ from web import choices
 from web.choices import FORMS, Choices, Form
 
 STATION, RAILWAY = FORMS
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -119,13 +119,6 @@ def test_a_drawing_that_failed_is_not_shown_and_tried_again_at_once(error: BaseE
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
 
 
 def look(own: Database) -> Overview:
