@@ -28,9 +28,7 @@ FROM (SELECT n, CASE WHEN n %% 20 = 0 THEN 'failed' WHEN n %% 31 = 0 THEN 'cance
 """
 #: Path -> seconds between two requests: the first page is drawn at most once a second.
 PAGES = {"/": 1.05, "/jobs": 0, "/jobs?state=failed": 0, "/api/jobs?user=3": 0, "/metrics": 0}
-ROUNDS = 15
 BROWSERS = 200
-WATCHED_SECONDS = 20
 
 
 def measure(bench: Bench) -> Section:
@@ -56,7 +54,8 @@ def _answers(bench: Bench, history: int) -> dict[str, float]:
     sql(conninfo, "VACUUM ANALYZE tksva_q.job")
     with _web(bench, conninfo) as (port, _):
         return {
-            path: statistics.median(_answer(port, path, pause) for _ in range(ROUNDS)) for path, pause in PAGES.items()
+            path: statistics.median(_answer(port, path, pause) for _ in range(bench.plan.asked))
+            for path, pause in PAGES.items()
         }
 
 
@@ -88,7 +87,7 @@ def _browsers(bench: Bench) -> tuple[float, int]:
             wire.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             wire.recv(4096)
         began, used = time.monotonic(), _cpu(process)
-        while time.monotonic() < began + WATCHED_SECONDS:
+        while time.monotonic() < began + bench.plan.watched_seconds:
             sql(conninfo, "UPDATE tksva_q.job SET rows = rows + 1000")
             time.sleep(0.1)
         share = (_cpu(process) - used) / (time.monotonic() - began)

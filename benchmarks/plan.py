@@ -25,4 +25,6 @@ class Plan:
     statuses: int = 20_000  # of parsers, in batches
     singles: int = 50  # and one by one
     idle_seconds: float = 60
+    asked: int = 15  # times that each page is asked for
+    watched_seconds: float = 20  # for which many browsers watch a bar
     slots: int = 1_000  # of schedules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import itertools
 import json
@@ -67,6 +68,40 @@ INSERT INTO dwh_tables_info VALUES ('{TABLE}',
        "railway_names": "В-СИБ|ЗАБ", "station_names": "Тайшет|Лена|Чита \\"1\\""}}',
     localtimestamp, false, localtimestamp, false, localtimestamp);
 """
+
+
+#: Files that take a minute or more: begun last, one of them would keep everybody waiting.
+LONG = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "benchmarks",
+        "browser",
+        "faults",
+        "faults_load",
+        "listening",
+        "looks",
+        "queue_manager",
+        "systemd_boot",
+    )
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; what is random about the order stays so."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_of_events(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hide the loop that Playwright leaves marked as running, so that a test beside a browser's may have its own."""
+    if "browser" in request.fixturenames:
+        yield
+        return
+    left = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(left)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ Start = Callable[..., Daemon]
 SLOW = """
 ALTER TABLE audit._sales__execution_orders RENAME TO fast;
 CREATE VIEW audit._sales__execution_orders AS SELECT rownumber,
-  "Ст. Отправления" || CASE WHEN pg_sleep(0.001) IS NULL THEN '' ELSE '' END AS "Ст. Отправления",
+  "Ст. Отправления" || CASE WHEN rownumber % 30 = 0 AND pg_sleep(0.01) IS NULL THEN '' ELSE '' END AS "Ст. Отправления",
   "Дор. Отправления", "SVOD.Дата отправки", "№ контейнера", "Кол-во, шт.", "Сумма, %", "Примечание",
   "Дата", "Порожний"
 FROM audit.fast WHERE "Ст. Отправления" = 'Тайшет';

@@ -30,6 +30,8 @@ TINY = Plan(
     statuses=200,
     singles=2,
     idle_seconds=0.5,
+    asked=2,
+    watched_seconds=1,
     slots=50,
 )
 

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         guard,
         background.BackgroundCheck("warehouse", lambda: background.warehouse_check(settings)),
         background.BackgroundCheck("disk", lambda: background.disk_check(settings)),
-        Dashboard(lambda: pages.draw(context)),
+        Dashboard(lambda: pages.draw(context), lambda: monitor.look and monitor.look.version),
         enabled,
         background.BackgroundCheck("broker", lambda: background.broker_check(settings))
         if settings.broker_url

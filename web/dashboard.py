@@ -55,20 +55,28 @@ def overview(cursor: Cursor) -> Overview:
 
 
 class Dashboard:
-    """The drawing of the overview, made anew when it is old and somebody asks."""
+    """The drawing of the overview, made anew when it is old, or something has changed since, and somebody asks.
 
-    def __init__(self, draw: Callable[[], Awaitable[str]]) -> None:
+    Args:
+        draw: makes the drawing.
+        version: of what is drawn, as far as it is known; browsers are told of another one, and ask at once.
+    """
+
+    def __init__(self, draw: Callable[[], Awaitable[str]], version: Callable[[], object] = lambda: None) -> None:
         self._draw = draw
+        self._version = version
         self._drawing = ""
         self._drawn: float | None = None
+        self._shows: object = None  # the version that was known when it was drawn
         self._one_at_a_time = asyncio.Lock()
 
     async def html(self, form_token: str) -> str:
         """Return the drawing for a browser; raise DatabaseAway where it cannot be made."""
         async with self._one_at_a_time:
             now = time.monotonic()
-            if self._drawn is None or now - self._drawn > FRESH_SECONDS:
-                self._drawn = now
+            version = self._version()
+            if self._drawn is None or now - self._drawn > FRESH_SECONDS or version != self._shows:
+                self._drawn, self._shows = now, version
                 try:
                     self._drawing = await self._draw()
                 except BaseException:

@@ -37,13 +37,17 @@ class Installation:
         self.daemon = Daemon("", self.folder, **settings)
         self.daemon.await_line(" started ")
 
-    def slowly(self) -> None:
-        """Make each page take as long as a large one does."""
+    def slowly(self, seconds: float = 0.0004) -> None:
+        """Make each page take as long as a large one does: so many seconds a row, in naps that a busy machine keeps.
+
+        Counting stays quick.
+        """
         self.sql(
             "ALTER TABLE audit._sales__execution_orders RENAME TO fast;"
-            "CREATE FUNCTION audit.wait() RETURNS boolean LANGUAGE plpgsql VOLATILE AS"
-            " $$ BEGIN PERFORM pg_sleep(0.0004); RETURN true; END $$;"
-            "CREATE VIEW audit._sales__execution_orders AS SELECT * FROM audit.fast WHERE audit.wait()"
+            "CREATE FUNCTION audit.wait(number bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$"
+            " BEGIN IF number % 20 = 0 AND current_query() NOT LIKE 'SELECT count(%'"
+            f" THEN PERFORM pg_sleep({20 * seconds}); END IF; RETURN true; END $$;"
+            "CREATE VIEW audit._sales__execution_orders AS SELECT * FROM audit.fast WHERE audit.wait(rownumber)"
         )
 
     def close(self) -> None:

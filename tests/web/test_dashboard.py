@@ -74,6 +74,18 @@ def test_however_many_look_at_once_it_is_drawn_once() -> None:
 
 
 @pytest.mark.usefixtures("clock")
+def test_what_browsers_are_told_to_have_changed_is_drawn_anew_at_once() -> None:
+    async def looks() -> list[str]:
+        version = "jobs: 1"
+        board = Dashboard(Pencil(), lambda: version)
+        seen = [await board.html("t"), await board.html("t")]
+        version = "jobs: 2"
+        return [*seen, await board.html("t"), await board.html("t")]
+
+    assert [one[0] for one in asyncio.run(looks())] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.usefixtures("clock")
 def test_what_was_changed_from_here_is_drawn_anew_at_once() -> None:
     async def looks() -> tuple[str, str]:
         board = Dashboard(Pencil())

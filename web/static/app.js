@@ -62,15 +62,12 @@
 
   function listen() {
     const source = new EventSource(page.dataset.events);
-    let known = false;
     source.addEventListener("progress", (event) => {
       if (away) away.hidden = true;
       show(JSON.parse(event.data).running);
     });
-    source.addEventListener("changed", () => {
-      if (known || Date.now() - performance.timeOrigin > PAUSE) plan();
-      known = true;
-    });
+    // The first one, too: what has ended before the page listened is on no other.
+    source.addEventListener("changed", plan);
     source.addEventListener("away", () => { if (away) away.hidden = false; });
     source.onerror = () => { if (away) away.hidden = false; };
     setInterval(() => { if (Date.now() - last > IDLE) plan(); }, IDLE / 3);
