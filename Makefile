@@ -11,9 +11,11 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c '$(RECENT)' 2>/dev/null && echo $(name))))
 PYTEST_ARGS ?=
 # A file of tests is run by one process; they mostly wait for servers and children, hence more processes than cores.
-PARALLEL ?= --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+PARALLEL ?= --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
+# The tests start hundreds of processes: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 .NOTPARALLEL:
 .PHONY: help setup lock system demo test run lint bench faults clean
 

@@ -50,7 +50,7 @@ def measure(bench: Bench) -> Section:
     """Compare the jobs a second."""
     count = bench.plan.drained
     section = Section(f"Empty jobs: {count:,} of them", ("", "median", "× the queue"))
-    there = {name: peer for name, peer in PEERS.items() if _available(peer)}
+    there = dict([(name, peer) for name, peer in PEERS.items() if _available(peer)][: bench.plan.peers])
     with contextlib.ExitStack() as stack:
         conninfo = bench.server.database("drain")
         daemon = stack.enter_context(bench.daemon(conninfo, workers=2, integrations="benchmark"))

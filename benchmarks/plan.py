@@ -17,6 +17,7 @@ class Plan:
     pickups: int = 200
     drained: int = 5_000  # empty jobs
     drained_slow: int = 300  # where a job costs ten times as much
+    peers: int = 100  # with which that is compared, at most
     brokered: tuple[int, int, int] = (5_000, 1_000, 2_000)  # empty, short, single jobs handed out over a broker
     broker_workers: tuple[int, ...] = (1, 2, 4)
     history: tuple[int, int] = (1_000, 1_000_000)  # finished rows in `post` and in the queue's memory, few and many

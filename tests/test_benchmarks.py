@@ -22,6 +22,7 @@ TINY = Plan(
     pickups=3,
     drained=20,
     drained_slow=3,
+    peers=2,
     brokered=(20, 10, 10),
     broker_workers=(1,),
     history=(50, 100),
