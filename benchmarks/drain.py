@@ -65,6 +65,7 @@ def measure(bench: Bench) -> Section:
     rates = {name: jobs.get(name, count) / median(taken) for name, taken in samples.items()}
     for name, value in rates.items():
         section.rows.append((name, rate(value), times(value / rates[WHOLE_QUEUE])))
+    section.least("jobs declared brief × one by one", rates[BRIEF] / rates[WHOLE_QUEUE], 2)
     best = max((value for name, value in rates.items() if name.startswith(PROCRASTINATE)), default=None)
     if best:
         section.least("the queue × procrastinate's best", rates[WHOLE_QUEUE] / best, 1.5)
