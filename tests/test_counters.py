@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import threading
 import uuid
 from collections.abc import Callable
 
+import psycopg2.extensions
 import pytest
 from alembic import command
 
@@ -208,3 +211,42 @@ def test_counts_equal_the_journal_after_200_jobs_three_daemons_and_a_kill(
 def test_the_loop_says_how_long_its_turns_take(start_daemon: Start, sql: Queries) -> None:
     start_daemon(heartbeat_seconds=0.2)
     wait_for(lambda: (sql.value("SELECT max(loop_seconds) FROM tksva_q.worker") or 0) > 0)
+
+
+def test_two_that_end_jobs_of_two_kinds_in_different_orders_do_not_wait_for_each_other(
+    own: Database, sql: Queries, worker: str, database: str
+) -> None:
+    """Their backends count in the same rows where the numbers of their processes leave the same rest."""
+    one, two, two_again, one_again = (submit(own, form) for form in ("one", "two", "two", "one"))
+    with own.statement() as cursor:
+        while jobs.claim(cursor, worker, 0):
+            pass
+    end = "UPDATE tksva_q.job SET state = 'done', worker = NULL, slot = NULL, finished_at = now() WHERE id = %s"
+    count = "SET CONSTRAINTS ALL IMMEDIATE"  # what the commit does
+    with contextlib.ExitStack() as stack:
+        opened: dict[int, psycopg2.extensions.cursor] = {}
+        while True:
+            cursor = stack.enter_context(server_cursor(database))
+            cursor.connection.autocommit = False
+            share = cursor.connection.info.backend_pid % 16
+            if share in opened:
+                break
+            opened[share] = cursor
+        first, second = opened[share], cursor
+
+        def others() -> None:
+            for job in (two, one_again):
+                second.execute(end, (job,))
+            second.execute(count)
+            second.connection.commit()
+
+        first.execute(end, (one,))
+        first.execute(count)
+        thread = threading.Thread(target=others)
+        thread.start()
+        wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        first.execute(end, (two_again,))
+        first.connection.commit()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert ended(own) == {("one", "done"): 2, ("two", "done"): 2}
