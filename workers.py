@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.forkserver import ensure_running
@@ -234,6 +235,7 @@ def _start_fork_server() -> None:
     Python before 3.13 does not hand `sys.path` on: from another folder it would find nothing to preload, say
     nothing, and leave the imports to every new child.
     """
+    resource_tracker.ensure_running()  # started along with the other one it would unblock Ctrl-C in between
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     given = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, given]))
