@@ -32,12 +32,8 @@ WITH head AS (
     WHERE id IN (SELECT id FROM head WHERE reached) AND {jobs.CLAIMABLE} AND {jobs.LEASED}
     ORDER BY priority DESC, queued_at, id LIMIT %(most)s::int FOR UPDATE SKIP LOCKED
 ), j AS (
-    UPDATE tksva_q.job SET state = 'running', attempt = attempt + 1, spent = spent + 1, worker = %(worker)s::uuid,
-        slot = %(slot)s::smallint, started_at = coalesce(started_at, now()), rows_at_claim = rows, cancel = false
-    FROM candidate WHERE job.id = candidate.id RETURNING job.*
-), journal AS (
-    INSERT INTO tksva_q.attempt (job_id, attempt, worker, host, slot, rows_before)
-    SELECT j.id, j.attempt, j.worker, worker.host, j.slot, j.rows FROM j JOIN tksva_q.worker ON worker.id = j.worker
+    UPDATE tksva_q.job SET {jobs.BEGUN} FROM candidate WHERE job.id = candidate.id RETURNING job.*
+), journal AS ({jobs.JOURNAL}
 )
 SELECT {jobs.COLUMNS} FROM j ORDER BY priority DESC, queued_at, id
 """,  # noqa: S608 -- put together from this project's own constants

@@ -10,7 +10,6 @@ import importlib
 import logging
 import random
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from db import unforeseen
@@ -130,8 +129,7 @@ def check(settings: Settings) -> None:
             pass
 
     try:
-        with ThreadPoolExecutor(1) as apart:  # the caller's thread may have a loop of events of its own
-            apart.submit(lambda: asyncio.run(connect())).result()
+        asyncio.run(connect())
     except QueueError:
         raise
     except Exception as error:

@@ -205,13 +205,16 @@ class _Child:
 
     def _settle(self, cursor: Cursor, runs: list[_Ended], rest: list[jobs.Job]) -> list[_Ended]:
         """End what was run and say how; what a batch had no time for goes back, as if it had not been claimed."""
-        together = [run for run in runs if run.end is attempts.DONE] if len(runs) > 1 else []
-        brief.settle_done(cursor, [run.job for run in together])
+        ended: list[_Ended] = []
+        others: list[_Ended] = []
+        for run in runs:
+            (ended if run.end is attempts.DONE and len(runs) > 1 else others).append(run)
+        brief.settle_done(cursor, [run.job for run in ended])
         for job in rest:
             jobs.settle(cursor, job.fence, None, attempts.NOT_BEGUN)
-        others = (run for run in runs if run.end is not attempts.DONE) if together else runs
-        ends = [(run, jobs.settle(cursor, run.job.fence, run.job.dwh_table, run.end)) for run in others]
-        return together + [replace(run, end=end) for run, end in ends]
+        for run in others:
+            ended.append(replace(run, end=jobs.settle(cursor, run.job.fence, run.job.dwh_table, run.end)))
+        return ended
 
     def _claim(self, cursor: Cursor) -> list[jobs.Job]:
         """Claim the next job, and where it is a brief one those of the kind that follow it."""

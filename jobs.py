@@ -97,6 +97,12 @@ CLAIMABLE = f"""state = 'waiting' AND run_at <= now() AND NOT held
 LEASED = """EXISTS (SELECT FROM tksva_q.worker WHERE id = %(worker)s
                   AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())"""
 
+#: What a claim writes into the row, and the journal of it.
+BEGUN = """state = 'running', attempt = attempt + 1, spent = spent + 1, worker = %(worker)s, slot = %(slot)s,
+        started_at = coalesce(started_at, now()), rows_at_claim = rows, cancel = false"""
+JOURNAL = """INSERT INTO tksva_q.attempt (job_id, attempt, worker, host, slot, rows_before)
+    SELECT j.id, j.attempt, j.worker, (SELECT host FROM tksva_q.worker WHERE id = j.worker), j.slot, j.rows FROM j"""
+
 _CLAIM = Prepared(
     "tksva_q_claim",
     f"""
@@ -108,17 +114,13 @@ WITH candidate AS (
     LIMIT 1 FOR UPDATE SKIP LOCKED
 ), marked AS ({table_lock.MARK}
 ), j AS (
-    UPDATE tksva_q.job SET state = 'running', attempt = attempt + 1, spent = spent + 1, worker = %(worker)s,
-        slot = %(slot)s, started_at = coalesce(started_at, now()), rows_at_claim = rows, cancel = false,
-        table_version = marked.version
+    UPDATE tksva_q.job SET {BEGUN}, table_version = marked.version
     FROM candidate LEFT JOIN marked ON marked.name = candidate.dwh_table
     WHERE job.id = candidate.id
       AND (candidate.dwh_table IS NULL OR marked.name IS NOT NULL
            OR NOT EXISTS (SELECT FROM dwh_tables_info WHERE dwh_table_name = candidate.dwh_table))
     RETURNING job.*
-), journal AS (
-    INSERT INTO tksva_q.attempt (job_id, attempt, worker, host, slot, rows_before)
-    SELECT j.id, j.attempt, j.worker, (SELECT host FROM tksva_q.worker WHERE id = j.worker), j.slot, j.rows FROM j
+), journal AS ({JOURNAL}
 )
 SELECT {COLUMNS} FROM j
 """,  # noqa: S608 -- put together from this project's own constants

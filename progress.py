@@ -7,7 +7,7 @@ from typing import Any
 import statuses
 from db import Cursor
 from errors import Cancelled, LostJob
-from jobs import Fence
+from jobs import LEASED, Fence
 from prepared import Prepared
 
 
@@ -34,12 +34,11 @@ class Progress:
 
 _RECORD = Prepared(
     "tksva_q_progress",
-    """
+    f"""
 WITH j AS (
     UPDATE tksva_q.job SET rows = %(rows)s, total = %(total)s, bytes = %(bytes)s, cursor = %(cursor)s::json
     WHERE id = %(id)s AND attempt = %(attempt)s AND worker = %(worker)s AND state = 'running'
-      AND EXISTS (SELECT FROM tksva_q.worker WHERE worker.id = %(worker)s
-                  AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())
+      AND {LEASED}
     RETURNING id, post_id
 ), p AS (
     UPDATE post SET task_status = %(status)s, task_status_timestamp = localtimestamp FROM j
@@ -51,7 +50,7 @@ WITH j AS (
     WHERE %(page)s > 0
 )
 SELECT (SELECT count(*) FROM j), (SELECT count(*) FROM j WHERE post_id IS NULL) + (SELECT count(*) FROM p)
-""",
+""",  # noqa: S608 -- put together from this project's own constants
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -18,7 +19,6 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
 
 from brokers import QUEUE
-from faults.apart import run_apart
 from faults.server import free_port
 
 #: Where Debian's and RabbitMQ's own packages put the script that starts it as whoever calls it.
@@ -108,16 +108,16 @@ class RabbitMQ:
                 for name in (QUEUE, f"{QUEUE}.dead"):
                     await (await connection.channel()).queue_delete(name)
 
-        run_apart(delete())
+        asyncio.run(delete())
 
     def waiting(self) -> int:
         """Return how many messages nobody has taken yet."""
-        return run_apart(self._declared(QUEUE)).message_count or 0
+        return asyncio.run(self._declared(QUEUE)).message_count or 0
 
     def consumers(self, queue: str) -> int:
         """Return how many listen to a queue; 0 where there is none of that name."""
         try:
-            return run_apart(self._declared(queue)).consumer_count or 0
+            return asyncio.run(self._declared(queue)).consumer_count or 0
         except ChannelNotFoundEntity:
             return 0
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import threading
-import uuid
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import child
 import jobs
-import leases
 import queueing
 from db import Database
+from tests.claims import new_worker
 from tests.conftest import make_settings
 
 
@@ -23,9 +22,7 @@ class Parent:
 
     def __init__(self, conninfo: str, folder: Path) -> None:
         self.database = Database(conninfo, "test")
-        self.worker = str(uuid.uuid4())
-        with self.database.statement() as cursor:
-            leases.Worker(self.worker, "here", "1:1", 600).renew(cursor)
+        self.worker = new_worker(self.database, 600)
         self.channel, theirs = multiprocessing.Pipe()
         self.child = child._Child(theirs, 0, self.worker, make_settings(conninfo, folder, max_attempts=2), conninfo)
         self.thread = threading.Thread(target=self._serve, args=(theirs,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import pytest
 import brief
 import child
 import jobs
-import leases
 import processings
 import queueing
 from db import Database
 from errors import LostJob, UserError
 from processings import REGISTER, Processing, processing
 from tasks import Task
+from tests.claims import new_worker
 from tests.conftest import TABLE, Daemon, Queries, server_cursor, wait_for
 from tests.daemons import Start, children_of
 from tests.parent import Parent, parent_of_a_child
@@ -27,18 +26,8 @@ FORMS = ["brief", "tiny"]
 
 
 @pytest.fixture
-def own(database: str) -> Iterator[Database]:
-    connection = Database(database, "test")
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def worker(own: Database) -> str:
-    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", 600)
-    with own.statement() as cursor:
-        me.renew(cursor)
-    return me.id
+    return new_worker(own, 600)
 
 
 def submit(own: Database, *forms: str, **columns: object) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -20,7 +22,7 @@ import jobs
 import leases
 import queueing
 from db import Database
-from tests.conftest import Daemon, Queries, make_settings, wait_for
+from tests.conftest import ROOT, Daemon, Queries, make_settings, wait_for
 from workers import Crew, Death, oom_kills
 
 
@@ -222,3 +224,13 @@ def test_closing_leaves_no_process(database: str, tmp_path: Path, monkeypatch: p
     made.crew.close()
     made.database.close()
     assert not [process for process in family if process.is_running() and process.status() != "zombie"]
+
+
+def test_ctrl_c_waits_for_a_fork_server_that_still_imports() -> None:
+    code = (
+        "import workers, pathlib; from multiprocessing import forkserver; workers._start_fork_server();"
+        "print(pathlib.Path(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read_text())"
+    )
+    status = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    assert int(blocked, 16) & 1 << signal.SIGINT - 1

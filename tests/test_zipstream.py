@@ -17,22 +17,8 @@ import pytest
 
 import zipstream
 from errors import StorageError
+from tests.workbooks import Memory
 from zipstream import AHEAD, ZipStream
-
-
-class Memory:
-    """A part file in memory."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = bytearray(data)
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def write(self, data: bytes) -> int:
-        self.data += data
-        return len(data)
 
 
 class FullDisk(Memory):

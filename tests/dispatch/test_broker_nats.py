@@ -10,7 +10,6 @@ import pytest
 import brokers
 from broker_nats import NatsBroker
 from db import Database
-from faults.apart import run_apart
 from settings import Settings
 from tests.conftest import Queries
 from tests.dispatch.conftest import Start
@@ -43,7 +42,7 @@ def test_what_was_acknowledged_is_forgotten_and_the_rest_is_kept(server: Server)
             assert before.config.max_msgs == brokers.MOST_MESSAGES
             return first.data, before.state.messages, after.state.messages
 
-    assert run_apart(talk()) == (b"0", 3, 2)
+    assert asyncio.run(talk()) == (b"0", 3, 2)
 
 
 def test_a_connection_that_breaks_is_lost_and_a_new_broker_takes_its_place(server: Server) -> None:
@@ -56,6 +55,6 @@ def test_a_connection_that_breaks_is_lost_and_a_new_broker_takes_its_place(serve
                 while not broker.lost:
                     await asyncio.sleep(0.01)
 
-    run_apart(talk())
+    asyncio.run(talk())
     server.start()
     brokers.check(Settings(broker_url=server.url))

@@ -12,7 +12,6 @@ from taskiq.utils import maybe_awaitable
 import broker_rabbitmq
 import brokers
 from broker_rabbitmq import RabbitBroker
-from faults.apart import run_apart
 from faults.rabbitmq import RabbitMQ
 from settings import Settings
 from tests.dispatch.servers import message
@@ -52,10 +51,10 @@ def test_a_restart_of_the_server_loses_no_message(server: RabbitMQ) -> None:
         async with brokers.connected(settings, listens=True) as broker:
             return await take(broker, 3, acknowledge=True)
 
-    run_apart(send())
+    asyncio.run(send())
     server.stop()
     server.start()
-    assert run_apart(receive()) == [b"0", b"1", b"2"]
+    assert asyncio.run(receive()) == [b"0", b"1", b"2"]
     assert server.waiting() == 0
 
 
@@ -72,8 +71,8 @@ def test_a_message_that_nobody_acknowledged_is_given_to_another(server: RabbitMQ
         async with brokers.connected(settings, listens=True) as broker:
             return await take(broker, 3, acknowledge=True)
 
-    assert run_apart(send_and_leave()) == [b"0"]
-    assert sorted(run_apart(receive())) == [b"0", b"1", b"2"]
+    assert asyncio.run(send_and_leave()) == [b"0"]
+    assert sorted(asyncio.run(receive())) == [b"0", b"1", b"2"]
 
 
 def test_whoever_listens_is_given_one_message_at_a_time(server: RabbitMQ) -> None:
@@ -88,7 +87,7 @@ def test_whoever_listens_is_given_one_message_at_a_time(server: RabbitMQ) -> Non
                 held = await anext(given)  # neither acknowledged nor given back
                 return held.data, await take(other, 2, acknowledge=True)
 
-    assert run_apart(talk()) == (b"0", [b"1", b"2"])
+    assert asyncio.run(talk()) == (b"0", [b"1", b"2"])
 
 
 def test_the_oldest_messages_go_where_there_are_too_many(server: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +100,7 @@ def test_the_oldest_messages_go_where_there_are_too_many(server: RabbitMQ, monke
             return await take(broker, 3, acknowledge=True)
 
     try:
-        assert run_apart(talk()) == [b"2", b"3", b"4"]
+        assert asyncio.run(talk()) == [b"2", b"3", b"4"]
     finally:
         server.purge()  # another bound is another queue
 
@@ -119,7 +118,7 @@ def test_a_connection_that_breaks_is_lost_and_a_new_broker_takes_its_place(serve
                     await asyncio.sleep(0.01)
 
     try:
-        run_apart(talk())
+        asyncio.run(talk())
     finally:
         server.start()
     brokers.check(settings)

@@ -11,7 +11,6 @@ import redis.exceptions
 import broker_redis
 import brokers
 from db import Database
-from faults.apart import run_apart
 from settings import Settings
 from tests.conftest import Queries
 from tests.dispatch.conftest import Start
@@ -40,7 +39,7 @@ def test_messages_keep_their_order_and_the_oldest_go_where_there_are_too_many(
             async with asyncio.timeout(30), aclosing(broker.listen()) as given:  # type: ignore[type-var]
                 return [await anext(given) for _ in range(3)]  # type: ignore[misc]
 
-    assert run_apart(talk()) == [b"2", b"3", b"4"]
+    assert asyncio.run(talk()) == [b"2", b"3", b"4"]
 
 
 def test_a_server_that_was_started_anew_is_talked_to_by_the_same_broker(server: Server) -> None:
@@ -55,4 +54,4 @@ def test_a_server_that_was_started_anew_is_talked_to_by_the_same_broker(server: 
             async with asyncio.timeout(30), aclosing(broker.listen()) as given:  # type: ignore[type-var]
                 return await anext(given)  # type: ignore[return-value]
 
-    assert run_apart(talk()) == b"1"
+    assert asyncio.run(talk()) == b"1"

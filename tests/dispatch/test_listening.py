@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import brokers
 import control
 import dispatch
 from db import Database
-from faults.apart import run_apart
 from faults.rabbitmq import RabbitMQ
 from settings import Settings
 from tests.conftest import Daemon, Queries, make_settings, wait_for
@@ -41,7 +41,7 @@ def publish(settings: Settings, *job_ids: int) -> None:
             for job_id in job_ids:
                 await dispatch._send(broker, job_id)
 
-    run_apart(send())
+    asyncio.run(send())
 
 
 def test_jobs_run_in_workers_and_not_in_the_daemon(start: Start, own: Database, sql: Queries) -> None:
@@ -102,7 +102,7 @@ def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
             for body in (b"", b"{}", b"\xff" * 100):
                 await exchange.publish(aio_pika.Message(body), brokers.QUEUE)
 
-    run_apart(babble())
+    asyncio.run(babble())
     submit(own)
     await_done(sql, 2)
     wait_for(lambda: rabbitmq.waiting() == 0)

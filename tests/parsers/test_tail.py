@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from faults.apart import run_apart
 from integrations.parsers import kafka, tail
 from integrations.parsers.settings import ParserSettings
 from services import Runtime
@@ -44,7 +43,7 @@ def test_the_tasks_behind_a_known_offset_are_found_and_where_the_topic_ends(
             beyond = {number: end + 1000 for number, end in known.items()}  # as if the topic had been made anew
             found.append(await tail.keys(runtime, options, producer, topic, beyond))
 
-    with serve(lambda runtime: run_apart(look(runtime)), **parsers.at(broker)) as serving:
+    with serve(lambda runtime: asyncio.run(look(runtime)), **parsers.at(broker)) as serving:
         serving._thread.join(60)
     known, (behind, end), (everything, _) = found
     assert sum(known.values()) == 2
