@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 import child
 import jobs
 import queueing
@@ -65,8 +67,9 @@ class Parent:
         self.database.close()
 
 
-@contextlib.contextmanager
-def parent_of_a_child(conninfo: str, folder: Path) -> Iterator[Parent]:
-    parent = Parent(conninfo, folder)
-    yield parent
-    parent.close()
+@pytest.fixture
+def parent(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
+    monkeypatch.setattr(child, "CHILD_MEMORY", 1 << 40)  # the child's process is that of all tests here
+    made = Parent(database, tmp_path)
+    yield made
+    made.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,9 @@ from tasks import Task
 from tests.claims import new_worker
 from tests.conftest import TABLE, Daemon, Queries, server_cursor, wait_for
 from tests.daemons import Start, children_of
-from tests.parent import Parent, parent_of_a_child
+from tests.parent import Parent, parent
+
+__all__ = ["parent"]
 
 FORMS = ["brief", "tiny"]
 
@@ -132,13 +132,6 @@ def test_a_processing_that_reads_the_warehouse_cannot_be_brief() -> None:
 
 
 # --- the child --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def parent(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
-    monkeypatch.setattr(child, "CHILD_MEMORY", 1 << 40)  # the child's process is that of all tests here
-    with parent_of_a_child(database, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

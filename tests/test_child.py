@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 import child
@@ -13,14 +10,9 @@ from errors import UserError
 from processings import REGISTER, Processing
 from tasks import Task
 from tests.conftest import Queries
-from tests.parent import Parent, parent_of_a_child
+from tests.parent import Parent, parent
 
-
-@pytest.fixture
-def parent(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
-    monkeypatch.setattr(child, "CHILD_MEMORY", 1 << 40)  # the child's process is that of all tests here
-    with parent_of_a_child(database, tmp_path) as made:
-        yield made
+__all__ = ["parent"]
 
 
 @pytest.fixture

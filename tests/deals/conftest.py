@@ -58,11 +58,9 @@ def database(postgres: str, deals_template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def deals(database: str) -> Iterator[Database]:
+def deals(own: Database) -> Database:
     """A connection to a database with six managers."""
-    opened = Database(database, "test")
-    yield opened
-    opened.close()
+    return own
 
 
 @pytest.fixture
