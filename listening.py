@@ -104,7 +104,23 @@ class ListeningBroker(AsyncBroker):
             await broker.kick(message)
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Give message after message, the next one when the one before has been answered."""
+        """Give message after message, the next one when the one before has been answered.
+
+        TaskIQ ends it by one cancel, which a client may take for its own: `asyncio.wait_for` before Python 3.12 forgets
+        one that comes along with an answer. It is cancelled until it has ended.
+        """
+        async with aclosing(self._messages()) as messages:
+            while True:
+                coming = asyncio.ensure_future(anext(messages))
+                try:
+                    await asyncio.wait({coming})
+                finally:
+                    while not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming}, timeout=SIGNAL_SECONDS)
+                yield coming.result()
+
+    async def _messages(self) -> AsyncGenerator[AckableMessage, None]:
         while True:
             try:
                 async with brokers.connected(self._settings, listens=True) as broker:

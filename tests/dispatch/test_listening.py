@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import aio_pika
@@ -15,6 +17,7 @@ import control
 import dispatch
 from db import Database
 from faults.rabbitmq import RabbitMQ
+from listening import ListeningBroker
 from settings import Settings
 from tests.conftest import Daemon, Queries, make_settings, wait_for
 from tests.daemons import SLOW
@@ -208,3 +211,46 @@ def test_a_worker_outlives_the_database(start: Start, own: Database, sql: Querie
     submit(own, count=20)
     await_done(sql, 20)
     assert worker.stop() == 0
+
+
+class Deaf:
+    """A broker whose client takes the first cancel for something of its own, as `asyncio.wait_for` may."""
+
+    def __init__(self) -> None:
+        self.listened = asyncio.Event()
+        self.cancels = 0
+
+    async def listen(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            self.listened.set()
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                self.cancels += 1
+                if self.cancels > 1:
+                    raise
+        yield b""
+
+
+def test_a_cancel_that_a_client_forgets_ends_the_listening_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listen() -> int:
+        client = Deaf()
+
+        @contextlib.asynccontextmanager
+        async def connected(*_: object, **__: object) -> AsyncGenerator[Deaf, None]:
+            yield client
+
+        monkeypatch.setattr(brokers, "connected", connected)
+        broker = ListeningBroker(Settings())
+        broker._vacancy.set()
+        messages = broker.listen()
+        reading = asyncio.ensure_future(anext(messages))
+        await client.listened.wait()
+        reading.cancel()
+        done, _ = await asyncio.wait({reading}, timeout=20)
+        assert done
+        assert reading.cancelled()
+        await messages.aclose()
+        return client.cancels
+
+    assert asyncio.run(listen()) == 2
