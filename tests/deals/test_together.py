@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from db import Database
-from errors import Interrupted
+from errors import Interrupted, Postponed
 from faults.bitrix import Bitrix
 from integrations.deals import together
 from integrations.deals.assign import assign
@@ -131,6 +131,28 @@ def test_whoever_goes_on_leave_while_a_batch_waits_gets_none_of_it(
     run(make_task, options(), *range(1, 11))
     assert Counter(bitrix.deals.values()) == {"1": 2, "2": 2, "4": 2, "5": 2, "6": 2}
     assert all(bitrix.contacts[1000 + deal] == person for deal, person in bitrix.deals.items())
+
+
+def test_where_all_go_on_leave_while_a_batch_waits_nothing_of_it_is_sent_again(
+    deals: Database, make_task: MakeTask, options: Options, bitrix: Bitrix, sql: Queries
+) -> None:
+    queue(deals, 1, 2, 3)
+    asked: list[str] = []
+
+    def all_go_on_leave(method: str, _number: int) -> str:
+        asked.append(method)
+        if len(asked) == 2:  # the first batch of updates comes too soon
+            leave(deals, *range(1, 7))
+            return "429"
+        return ""
+
+    bitrix.fault = lambda method, number: all_go_on_leave(method, number) if method == "batch" else ""
+    with pytest.raises(Postponed):  # and the deal by itself finds nobody, either
+        assign(make_task(), 1, 1001, options())
+    assert bitrix.deals == {}
+    assert sql("SELECT DISTINCT user_id, deal_sent, deal_updated, served FROM tksva_q.deal") == [
+        (None, False, False, False)
+    ]
 
 
 def test_while_everybody_is_on_leave_a_batch_takes_nobody(
