@@ -52,6 +52,25 @@ def test_the_same_deal_from_many_at_once_is_one_job(deals: Database, sql: Querie
     assert sql.value("SELECT count(*) FROM tksva_q.job") == 1
 
 
+def test_a_failed_deal_whose_job_was_deleted_is_queued_again_by_a_new_one(
+    deals: Database, sql: Queries, make_task: MakeTask
+) -> None:
+    queue(deals, 1, 2, 3)
+    fail(sql, 1, 2, 3)
+    sql("DELETE FROM tksva_q.job")  # as an administrator clears away what is old
+    queue(deals, 2)
+    with deals.transaction() as cursor:
+        seen = book.failed(cursor)
+        again = book.retry(cursor, seen)
+        assert len(again) == 2
+        assert book.standing(cursor, again) == {"waiting": 2}
+        assert book.failed(cursor) == []
+        assert book.retry(cursor, seen) == []  # another caller's, who saw the same
+    for _ in range(3):
+        settle(make_task())
+    assert states(sql) == {"done": 3}
+
+
 def test_a_cancelled_deal_is_in_the_error_queue(deals: Database, sql: Queries) -> None:
     queue(deals, 1)
     with deals.transaction() as cursor:
