@@ -3,7 +3,7 @@
 import datetime
 
 import timetable
-from db import Cursor, Database
+from db import CALL_SECONDS, Cursor, Database
 from integrations.timers import alerts, channels, checks, definitions, freshness, journal, outbox
 from integrations.timers.alerts import Problem
 from integrations.timers.definitions import Definitions
@@ -11,14 +11,15 @@ from integrations.timers.definitions import Definitions
 #: Failures in a row after which the reserve steps in.
 FAILURES = 3
 
-# A run that is to be tried again is not the last word; neither is one that still runs.
+# A run that is to be tried again is not the last word; neither is one that still runs, nor one that was stopped.
 _OUTCOMES = """
 SELECT m.status, m.message, m.started_at FROM (
     SELECT DISTINCT ON (r.job_id) r.job_id, m.status, m.message, m.started_at
     FROM tksva_q.timer_run r JOIN zakaz.meta_job_runs m USING (job, started_at)
-    WHERE r.timer = %(timer)s ORDER BY r.job_id DESC, r.attempt DESC LIMIT %(limit)s
-) m LEFT JOIN tksva_q.job j ON j.id = m.job_id
-WHERE m.status <> 'running' AND (j.state IS NULL OR j.state NOT IN ('waiting', 'running'))
+    LEFT JOIN tksva_q.job j ON j.id = r.job_id
+    WHERE r.timer = %(timer)s AND (j.state IS NULL OR j.state NOT IN ('waiting', 'running', 'cancelled'))
+    ORDER BY r.job_id DESC, r.attempt DESC LIMIT %(limit)s
+) m WHERE m.status <> 'running'
 ORDER BY m.started_at DESC
 """
 
@@ -32,7 +33,8 @@ def look(database: Database, now: datetime.datetime | None = None) -> None:
     """
     now = now or datetime.datetime.now(datetime.UTC)
     wanted, settings = definitions.load(), definitions.options()
-    with database.transaction() as cursor:
+    patience = CALL_SECONDS + freshness.SECONDS * len(wanted.sources)
+    with database.transaction(patience) as cursor:
         journal.close_dead(cursor)
         checks.notice(cursor, wanted, now)
         problems = [
