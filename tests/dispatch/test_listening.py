@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -36,13 +37,13 @@ def let_go(sql: Queries, job: int) -> None:
     sql("UPDATE tksva_q.job SET params = '{\"go\": true}' WHERE id = %s", job)
 
 
-def publish(settings: Settings, *job_ids: int) -> None:
-    """Send the messages that the daemon sends."""
+def publish(settings: Settings, *job_ids: object) -> None:
+    """Send the messages that the daemon sends, or those of somebody who does not know what is in them."""
 
     async def send() -> None:
         async with brokers.connected(settings) as broker:
             for job_id in job_ids:
-                await dispatch._send(broker, job_id)
+                await dispatch._send(broker, job_id)  # type: ignore[arg-type]
 
     asyncio.run(send())
 
@@ -97,7 +98,7 @@ def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
     worker = start()
     (job,) = submit(own)
     await_done(sql, 1)
-    publish(make_settings(sql.conninfo, tmp_path, broker_url=rabbitmq.url), *[job] * 20, 10**9)
+    publish(make_settings(sql.conninfo, tmp_path, broker_url=rabbitmq.url), *[job] * 20, 10**9, 10**30, -1, "\0", [])
 
     async def babble() -> None:
         async with await aio_pika.connect(rabbitmq.url) as connection:
@@ -110,6 +111,7 @@ def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
     await_done(sql, 2)
     wait_for(lambda: rabbitmq.waiting() == 0)
     assert each_ran_once(sql)
+    assert not re.search("crashed|database_away", worker.log)
     assert worker.stop() == 0
 
 
@@ -168,6 +170,21 @@ def test_a_worker_process_that_dies_is_made_anew_by_taskiq(start: Start, own: Da
     let_go(sql, job)
     await_done(sql, 1)
     assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 2
+
+
+def test_a_worker_whose_loop_dies_with_a_message_in_hand_ends_and_is_made_anew(
+    start: Start, own: Database, sql: Queries
+) -> None:
+    start(Daemon)
+    worker = start(integrations="testing,crashing")
+    assert isinstance(worker, Worker)
+    first = worker.process_of_jobs()
+    submit(own)
+    worker.await_line(" crashed .*nobody has foreseen this|nobody has foreseen this", 60)
+    first.wait(60)
+    await_done(sql, 1)
+    assert each_ran_once(sql)
+    assert worker.stop() == 0
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back_with_its_place(start: Start, sql: Queries) -> None:
