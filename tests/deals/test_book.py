@@ -10,15 +10,7 @@ from db import Database
 from integrations.deals import book
 from tests.conftest import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle, states
-
-
-def fail(sql: Queries, *deals: int) -> None:
-    """Let deals have failed, as their jobs' ends tell it."""
-    sql(
-        "UPDATE tksva_q.job SET state = 'failed', error = 'нет', attempt = 1, spent = 1, finished_at = now()"
-        " WHERE id IN (SELECT job_id FROM tksva_q.deal WHERE deal_id = ANY(%s))",
-        list(deals),
-    )
+from tests.deals.failures import fail
 
 
 def test_a_deal_that_waits_or_is_done_comes_in_once(deals: Database, sql: Queries, make_task: MakeTask) -> None:
@@ -39,8 +31,12 @@ def test_a_deal_that_failed_and_comes_in_again_is_queued_again(deals: Database, 
 
 
 def test_the_same_deal_from_many_at_once_is_one_job(deals: Database, sql: Queries) -> None:
+    ready = threading.Barrier(8)
+
     def call() -> None:
         own = Database(deals.conninfo, "test")
+        own.connect()
+        ready.wait(60)
         queue(own, 1)
         own.close()
 
@@ -48,7 +44,7 @@ def test_the_same_deal_from_many_at_once_is_one_job(deals: Database, sql: Querie
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sql.value("SELECT count(*) FROM tksva_q.job") == 1
 
 
@@ -110,7 +106,7 @@ def test_each_is_given_to_one_of_many_callers(deals: Database, sql: Queries) -> 
 
     def call() -> None:
         own = Database(deals.conninfo, "test")
-        ready.wait(20)
+        ready.wait(60)
         for start in range(0, 300, 50):
             with own.transaction() as cursor:
                 given.extend(book.retry(cursor, seen[start : start + 50]))
