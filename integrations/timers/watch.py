@@ -56,7 +56,9 @@ def failures(cursor: Cursor, wanted: Definitions) -> list[Problem]:
         ended = outcomes(cursor, name)
         if ended and ended[0][0] == "error":
             title = f"Таймер {name}: запуск закончился ошибкой"
-            problems.append(Problem(f"run:{name}", timer.job, "error", title, ended[0][1] or "без сообщения"))
+            problems.append(
+                Problem(f"run:{name}", timer.job, "error", title, ended[0][1] or "без сообщения", {"timer": name})
+            )
     return problems
 
 
@@ -64,7 +66,12 @@ def stale(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[P
     """Return the sources that are too far behind."""
     return [
         Problem(
-            f"source:{found.source}", found.source, "error", f"Источник {found.source}: данные устарели", found.text
+            f"source:{found.source}",
+            found.source,
+            "error",
+            f"Источник {found.source}: данные устарели",
+            found.text,
+            {"latest_date": found.latest_date and f"{found.latest_date}", "total_rows": found.total_rows},
         )
         for found in freshness.look(cursor, wanted, now)
         if found.status == "error"
@@ -80,6 +87,7 @@ def silent(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[
             "error",
             f"Таймер {name} молчит",
             "пропущено не меньше двух запусков",
+            {"timer": name},
         )
         for name in checks.late(cursor, wanted, now)
     ]
@@ -113,5 +121,5 @@ def reserves(cursor: Cursor, wanted: Definitions) -> list[Problem]:
         if stands_in:
             title = f"Включён резерв {name}"
             message = f"Таймер {timer.reserve_of} не смог {FAILURES} раза подряд"
-            problems.append(Problem(key, timer.job, "warning", title, message))
+            problems.append(Problem(key, timer.job, "warning", title, message, {"timer": name}))
     return problems

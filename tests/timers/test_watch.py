@@ -11,7 +11,8 @@ import timetable
 from db import Database
 from integrations.timers import alerts, definitions, journal, watch
 from tests.conftest import Queries
-from tests.timers.conftest import QUARTER, START, TIMER, Define, Mailbox, ended, fence
+from tests.mailbox import Mailbox
+from tests.timers.conftest import QUARTER, START, TIMER, Define, ended, fence
 
 RESERVE = (
     TIMER
@@ -153,6 +154,8 @@ def test_a_stale_source_is_an_alert_until_data_come(
         seen.append([title for title in titles() if "sales" in title])
     title = "Источник sales: данные устарели"
     assert seen == [[], [], [title], [title]]
+    wanted = {"latest_date": str(START.date()), "total_rows": 1}
+    assert sql("SELECT details FROM zakaz.alerts WHERE job = 'sales'") == [(wanted,)]
     sql("INSERT INTO zakaz.sales VALUES (%s)", START.date() + datetime.timedelta(days=4))
     watch.look(queue, START + datetime.timedelta(days=4))
     assert title not in titles()
