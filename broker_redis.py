@@ -31,10 +31,10 @@ class RedisBroker(ListQueueBroker):
         )
 
     async def startup(self) -> None:
-        """Find out whether the server is there: the list makes itself."""
+        """Find out whether the server is there, and is no replica that may only be read: the list makes itself."""
         await super().startup()
         async with Redis(connection_pool=self.connection_pool) as redis:
-            await redis.llen(QUEUE)
+            await redis.ltrim(QUEUE, 0, MOST_MESSAGES - 1)
 
     async def kick(self, message: BrokerMessage) -> None:
         """Append a message to the list; where that has grown too long, the oldest go."""

@@ -100,6 +100,7 @@ class Dispatcher:
         self._news = asyncio.Event()
         self._closing = False
         self._outage = brokers.Outage()
+        self._expire_at = 0.0
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
 
     def start(self) -> None:
@@ -127,7 +128,6 @@ class Dispatcher:
         while not self._closing:
             try:
                 async with brokers.connected(self._settings) as broker:
-                    self._outage.over()
                     await self._announce(broker)
             except (DatabaseAway, psycopg2.Error):  # the loop says so already
                 await self._rest(REST_SECONDS)
@@ -141,26 +141,32 @@ class Dispatcher:
     async def _announce(self, broker: "AsyncBroker") -> None:
         with self._database.statement() as cursor:
             forget(cursor)
-        expire_at = time.monotonic() + LOST_SECONDS
+        self._expire_at = time.monotonic() + LOST_SECONDS
+        pause = await self._turn(broker)
+        self._outage.over()  # not before: a broker that takes connections may take no messages
         while not self._closing:
-            self._news.clear()
-            if broker.lost:  # type: ignore[attr-defined]  # every broker of ours has it
-                raise ConnectionError("the connection was lost")
-            if time.monotonic() >= expire_at:
-                expire_at = time.monotonic() + LOST_SECONDS
-                with self._database.statement() as cursor:
-                    expire(cursor)
-            with self._database.statement() as cursor:
-                waiting = next_ones(cursor)
-            if waiting:
-                async with asyncio.timeout(CONFIRM_SECONDS):
-                    await asyncio.gather(*(_send(broker, job_id) for job_id in waiting))
-                await asyncio.sleep(GATHER_SECONDS)
-                continue
-            with self._database.statement() as cursor:
-                pause = FULL_SECONDS if is_full(cursor) else self._settings.poll_seconds
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), pause)
+            pause = await self._turn(broker)
+
+    async def _turn(self, broker: "AsyncBroker") -> float:
+        """Send what there is to send; return the seconds until the next look, 0 where more may wait."""
+        self._news.clear()
+        if broker.lost:  # type: ignore[attr-defined]  # every broker of ours has it
+            raise ConnectionError("the connection was lost")
+        if time.monotonic() >= self._expire_at:
+            self._expire_at = time.monotonic() + LOST_SECONDS
+            with self._database.statement() as cursor:
+                expire(cursor)
+        with self._database.statement() as cursor:
+            waiting = next_ones(cursor)
+        if not waiting:
+            with self._database.statement() as cursor:
+                return FULL_SECONDS if is_full(cursor) else self._settings.poll_seconds
+        async with asyncio.timeout(CONFIRM_SECONDS):
+            await asyncio.gather(*(_send(broker, job_id) for job_id in waiting))
+        await asyncio.sleep(GATHER_SECONDS)
+        return 0.0
 
 
 async def _send(broker: "AsyncBroker", job_id: int) -> Any:

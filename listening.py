@@ -9,7 +9,6 @@ its own. A broker that goes away is reached for again, and the jobs that run do 
 import asyncio
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -28,6 +27,8 @@ from settings import Settings
 SIGNAL_SECONDS = 0.5
 #: Seconds that a worker without a free child goes on listening: a short job is done by then.
 LINGER_SECONDS = 0.1
+#: The greatest id that PostgreSQL can give a job.
+LAST_ID = 2**63 - 1
 
 
 class ListeningBroker(AsyncBroker):
@@ -43,7 +44,9 @@ class ListeningBroker(AsyncBroker):
         self._outage = brokers.Outage()
 
         async def run(job_id: int) -> None:
-            await self._run(job_id)
+            # TaskIQ hands over also what it could not read as a number.
+            if isinstance(job_id, int) and 0 < job_id <= LAST_ID:
+                await self._run(job_id)
 
         self.register_task(run, brokers.TASK)
 
@@ -83,7 +86,8 @@ class ListeningBroker(AsyncBroker):
             loop.serve()
         except BaseException:
             log.critical("crashed", exc_info=True)
-            os.kill(os.getpid(), signal.SIGTERM)
+            # Not by a signal: TaskIQ would first wait for messages that nobody answers any more. It starts another one.
+            os._exit(1)
 
     @staticmethod
     def _from_thread(running: asyncio.AbstractEventLoop, function: Callable[..., object], *values: object) -> None:

@@ -149,10 +149,11 @@ def _fault(schedule: Schedule) -> str | None:
             return f"обработка {schedule.processing} готовит файл, а его некому отдать"
     except UserError as error:
         return str(error)
-    return _fault_of_time(schedule)
+    return fault_of_time(schedule)
 
 
-def _fault_of_time(schedule: Schedule) -> str | None:
+def fault_of_time(schedule: Schedule) -> str | None:
+    """Return what is wrong with the cron expression or the time zone of a schedule, None where it is due some time."""
     try:
         ZoneInfo(schedule.zone)
     except (OSError, ValueError, KeyError):

@@ -134,16 +134,16 @@ def template(postgres: str) -> str:
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """Connection string of a database with nothing in it."""
-    yield from _fresh(postgres, "template0")
+    yield from fresh(postgres, "template0")
 
 
 @pytest.fixture
 def database(postgres: str, template: str) -> Iterator[str]:
     """Connection string of a fresh database with the queue's schema and the small warehouse."""
-    yield from _fresh(postgres, template)
+    yield from fresh(postgres, template)
 
 
-def _fresh(postgres: str, template: str) -> Iterator[str]:
+def fresh(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with server_cursor(postgres) as cursor:
         cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')

@@ -102,6 +102,7 @@ class Bitrix:
         sent: dict[int, Body] = {}
 
         def packed() -> Body | None:
+            sent.clear()  # of an earlier try: not all of it may still be wanted
             sent.update(bodies())
             commands = {f"n{number}": f"{method}?{urlencode(_flat(body))}" for number, body in sent.items()}
             return {"halt": 0, "cmd": commands} if commands else None

@@ -51,17 +51,16 @@ def queue(cursor: Cursor, deal_id: int, cont_id: int) -> None:
         "INSERT INTO tksva_q.deal (deal_id, cont_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (deal_id, cont_id)
     )
     if cursor.rowcount:
-        job = queueing.submit(cursor, FORM, {"deal_id": deal_id, "cont_id": cont_id})
-        cursor.execute("UPDATE tksva_q.deal SET job_id = %s WHERE deal_id = %s", (job, deal_id))
+        _submit(cursor, deal_id, cont_id)
     else:
         retry(cursor, failed(cursor, deal_id))
 
 
 def failed(cursor: Cursor, deal_id: int | None = None) -> list[tuple[int, int]]:
-    """Return job and attempt of a failed deal, or of every one, the oldest first."""
+    """Return job and attempt of a failed deal, or of every one, the oldest first; attempt 0 where the job is gone."""
     cursor.execute(
-        "SELECT job.id, job.attempt FROM tksva_q.deal JOIN tksva_q.job ON job.id = job_id"
-        " WHERE deal.state = 'failed' AND (%(id)s::bigint IS NULL OR deal_id = %(id)s) ORDER BY job.id",
+        "SELECT job_id, coalesce(job.attempt, 0) FROM tksva_q.deal LEFT JOIN tksva_q.job ON job.id = job_id"
+        " WHERE deal.state = 'failed' AND (%(id)s::bigint IS NULL OR deal_id = %(id)s) ORDER BY job_id",
         {"id": deal_id},
     )
     return cursor.fetchall()
@@ -70,10 +69,28 @@ def failed(cursor: Cursor, deal_id: int | None = None) -> list[tuple[int, int]]:
 def retry(cursor: Cursor, seen: list[tuple[int, int]]) -> list[int]:
     """Queue the failed deals again that nobody has queued since they were seen; return the jobs.
 
-    Each of them is given to one caller only, however many there are.
+    Each of them is given to one caller only, however many there are. A deal whose job was deleted gets a new one.
     """
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", (RETRY_LOCK,))
-    return queueing.retry_seen(cursor, seen)
+    return queueing.retry_seen(cursor, seen) + _submit_anew(cursor, [job for job, _ in seen])
+
+
+def _submit_anew(cursor: Cursor, found: list[int]) -> list[int]:
+    """Submit a job for each failed deal of jobs that are gone; return the new ones."""
+    cursor.execute(
+        "SELECT deal_id, cont_id FROM tksva_q.deal WHERE job_id = ANY(%s) AND state = 'failed'"
+        " AND NOT EXISTS (SELECT FROM tksva_q.job WHERE id = job_id) ORDER BY job_id",
+        (found,),
+    )
+    return [_submit(cursor, deal_id, cont_id) for deal_id, cont_id in cursor.fetchall()]
+
+
+def _submit(cursor: Cursor, deal_id: int, cont_id: int) -> int:
+    job = queueing.submit(cursor, FORM, {"deal_id": deal_id, "cont_id": cont_id})
+    cursor.execute(
+        "UPDATE tksva_q.deal SET job_id = %s, state = 'waiting', error = NULL WHERE deal_id = %s", (job, deal_id)
+    )
+    return job
 
 
 def standing(cursor: Cursor, found: list[int]) -> dict[str, int]:

@@ -5,6 +5,7 @@ and the jobs need the database only; Kafka's client is imported by the two servi
 """
 
 import json
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ TITLE = "Парсеры"
 SETTINGS = ParserSettings
 #: Seconds of silence that a consumer is allowed in any case: connecting to a database that is away takes some.
 LEAST_SILENCE = 15.0
+#: Seconds that are spent at a time on forgetting; what is left is done a minute later.
+FORGET_SECONDS = 20.0
 
 SCHEDULES = (
     Schedule("parsers_generate", "* * * * *", "parsers_generate", missed="skip"),
@@ -47,11 +50,15 @@ def generate(task: Task) -> None:
 
 @processing("parsers_cancel_expired", time_limit=60)
 def cancel_expired(task: Task) -> None:
-    """Cancel what hangs, and forget what was refused long ago."""
-    with task.database.transaction() as cursor:
-        groups.cancel_expired(cursor)
-    with task.database.transaction() as cursor:
-        groups.forget_refused(cursor)
+    """Cancel what hangs, and forget what has ended or was refused long ago."""
+    for step in (groups.cancel_expired, groups.forget_refused, groups.fold_counts):
+        with task.database.transaction() as cursor:
+            step(cursor)
+    until, forgotten = time.monotonic() + FORGET_SECONDS, groups.FORGOTTEN
+    while forgotten == groups.FORGOTTEN and time.monotonic() < until:
+        task.may_go_on()
+        with task.database.transaction() as cursor:
+            forgotten = groups.forget_ended(cursor)
 
 
 def _hand_out(runtime: Runtime) -> None:

@@ -15,8 +15,8 @@ UNSENT_SECONDS = 60.0
 LAG = 10_000
 
 _TASKS = """
-SELECT t.status, g.source_type, count(*) FROM parsers.task t JOIN parsers.task_group g ON g.id = t.group_id
-GROUP BY 1, 2 ORDER BY 1, 2
+SELECT status, source_type, sum(tasks)::bigint FROM parsers.task_count
+GROUP BY 1, 2 HAVING sum(tasks) <> 0 ORDER BY 1, 2
 """
 _REFUSALS = {
     "applied": "Statuses that were applied.",

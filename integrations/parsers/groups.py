@@ -7,8 +7,10 @@ from db import Cursor
 
 #: Key of the advisory lock under which generations come one after the other ("parsers" in ASCII).
 GENERATION_LOCK = 0x70617273657273
-#: Days for which messages are kept that could not be understood.
+#: Days for which groups are kept that have ended, and messages that could not be understood.
 KEEP_DAYS = 30
+#: Groups that one transaction deletes: each may have as many tasks as there are sources.
+FORGOTTEN = 10
 
 #: What a parser gets to know of a task; `new`, `made`, `s` and `t` are the task, its group, its source and its type.
 _PAYLOAD = """jsonb_build_object(
@@ -60,6 +62,23 @@ WITH expired AS (
 )
 SELECT count(DISTINCT group_id), count(*) FROM expired
 """
+# A source's task stays for as long as its interval lasts: without it the next one would be due at once.
+_FORGET = """
+DELETE FROM parsers.task_group WHERE id IN (
+    SELECT g.id FROM parsers.task_group g JOIN parsers.task_type t ON t.id = g.task_type_id
+    WHERE g.planned_for < now() - make_interval(days => %(days)s) AND g.expires_at < now()
+      AND NOT EXISTS (SELECT FROM parsers.task k
+                      WHERE k.group_id = g.id AND k.status IN ('created', 'sent', 'in_progress'))
+      AND NOT EXISTS (
+        SELECT FROM parsers.task k JOIN parsers.source_task_type st USING (source_id)
+        WHERE k.group_id = g.id AND st.task_type_id = g.task_type_id
+          AND g.planned_for > now() - make_interval(secs => coalesce(st.interval_seconds, t.interval_seconds)))
+    ORDER BY g.planned_for LIMIT %(most)s FOR UPDATE OF g SKIP LOCKED)
+"""
+_FOLD = """
+WITH old AS (DELETE FROM parsers.task_count RETURNING *)
+INSERT INTO parsers.task_count SELECT status, source_type, sum(tasks) FROM old GROUP BY 1, 2 HAVING sum(tasks) <> 0
+"""
 
 
 @dataclass(frozen=True)
@@ -105,3 +124,14 @@ def cancel_expired(cursor: Cursor) -> tuple[int, int]:
 def forget_refused(cursor: Cursor) -> None:
     """Delete the messages that could not be understood and are old."""
     cursor.execute("DELETE FROM parsers.refused WHERE at < now() - make_interval(days => %s)", (KEEP_DAYS,))
+
+
+def forget_ended(cursor: Cursor) -> int:
+    """Delete old groups that have ended, with their tasks; return how many, FORGOTTEN where there may be more."""
+    cursor.execute(_FORGET, {"days": KEEP_DAYS, "most": FORGOTTEN})
+    return int(cursor.rowcount)
+
+
+def fold_counts(cursor: Cursor) -> None:
+    """Make one row of all that were added to the counts of tasks, for each state and type."""
+    cursor.execute(_FOLD)

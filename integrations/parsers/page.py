@@ -44,12 +44,13 @@ COUNTED = {
 }
 
 _SOURCES = """
-SELECT s.name, s.type, s.is_active, count(st.task_type_id) FILTER (WHERE st.is_active),
+SELECT s.name, s.type, s.is_active,
+       (SELECT count(*) FROM parsers.source_task_type st WHERE st.source_id = s.id AND st.is_active),
        last.status, last.created_at, last.error
-FROM parsers.source s LEFT JOIN parsers.source_task_type st ON st.source_id = s.id
+FROM (SELECT * FROM parsers.source ORDER BY name, id LIMIT %s) s
 LEFT JOIN LATERAL (SELECT status, created_at, error FROM parsers.task WHERE source_id = s.id
                    ORDER BY created_at DESC LIMIT 1) last ON true
-GROUP BY s.id, last.status, last.created_at, last.error ORDER BY s.name, s.id LIMIT %s
+ORDER BY s.name, s.id
 """
 _REFUSED = """
 SELECT at, kind, reason, topic, partition, message_offset FROM parsers.refused ORDER BY id DESC LIMIT %s
@@ -87,31 +88,32 @@ router = APIRouter(prefix="/parsers", include_in_schema=False)
 @router.get("")
 async def show(context: Open, request: Request) -> HTMLResponse:
     """Everything about the parsers at a glance."""
-
-    def read(cursor: Cursor) -> dict[str, Any]:
-        by_kind = figures.tasks(cursor)
-        cursor.execute(_SOURCES, (SOURCE_ROWS,))
-        sources = [SourceLine(*row) for row in cursor.fetchall()]
-        cursor.execute("SELECT count(*) FROM parsers.source")
-        total = int((cursor.fetchone() or (0,))[0])
-        cursor.execute(_REFUSED, (ROWS,))
-        refused = [Refusal(*row) for row in cursor.fetchall()]
-        cursor.execute("SELECT id, title FROM parsers.task_type")
-        task_types = dict(cursor.fetchall())
-        return {
-            "services": [(state, services.check(state)) for state in services.states(cursor, _names())],
-            "tasks": {state: {kind: n for s, kind, n in by_kind if s == state} for state in STATES},
-            "sources": sources,
-            "more_sources": total - len(sources),
-            "refused": refused,
-            "task_types": task_types,
-            "groups": GROUPS.page(cursor, {}, 1, ROWS)[0],
-            "partitions": figures.partitions(cursor),
-            "counters": figures.counters(cursor),
-        }
-
     words: dict[str, Any] = {"states": STATES, "badges": BADGES, "kinds": KINDS, "counted": COUNTED}
     return pages.answer(context, request, "parsers.html", **await context.pool.read(read), **words)
+
+
+def read(cursor: Cursor) -> dict[str, Any]:
+    """Return what the page shows; of the tasks it reads the newest, however many there are."""
+    by_kind = figures.tasks(cursor)
+    cursor.execute(_SOURCES, (SOURCE_ROWS,))
+    sources = [SourceLine(*row) for row in cursor.fetchall()]
+    cursor.execute("SELECT count(*) FROM parsers.source")
+    total = int((cursor.fetchone() or (0,))[0])
+    cursor.execute(_REFUSED, (ROWS,))
+    refused = [Refusal(*row) for row in cursor.fetchall()]
+    cursor.execute("SELECT id, title FROM parsers.task_type")
+    task_types = dict(cursor.fetchall())
+    return {
+        "services": [(state, services.check(state)) for state in services.states(cursor, _names())],
+        "tasks": {state: {kind: n for s, kind, n in by_kind if s == state} for state in STATES},
+        "sources": sources,
+        "more_sources": total - len(sources),
+        "refused": refused,
+        "task_types": task_types,
+        "groups": GROUPS.page(cursor, {}, 1, ROWS)[0],
+        "partitions": figures.partitions(cursor),
+        "counters": figures.counters(cursor),
+    }
 
 
 def _names() -> list[str]:

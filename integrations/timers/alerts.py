@@ -21,7 +21,7 @@ class Problem:
     kind: str  # error, warning, info
     title: str
     message: str
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)  # for whoever reads the alerts by machine
 
 
 @dataclass(frozen=True)

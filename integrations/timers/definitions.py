@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from errors import SettingsError
 from integrations.timers.options import TimerSettings
-from schedules import Schedule
+from schedules import Schedule, fault_of_time
 from settings import load_part
 
 #: Seconds that the queue leaves the run beyond its limit, to end the command and to write the journal.
@@ -36,6 +36,13 @@ class Timer(_Model):
     env_file: Path | None = None
     folder: Path = Path()
     reserve_of: Name | None = None  # the timer that this one steps in for
+
+    @field_validator("cron")
+    @classmethod
+    def _due(cls, cron: str) -> str:
+        if fault := fault_of_time(Schedule("", cron, "timer")):
+            raise ValueError(fault)
+        return cron
 
 
 class Source(_Model):

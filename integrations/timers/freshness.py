@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import psycopg2
+from psycopg2.errors import LockNotAvailable, QueryCanceled
 from psycopg2.sql import SQL, Identifier
 
 from db import Cursor, is_away
@@ -12,6 +13,8 @@ from integrations.timers.definitions import Definitions, Source
 
 #: Days behind up to which a source is well, and up to which it is only a warning.
 OK_DAYS, WARNING_DAYS = 1, 2
+#: Seconds that a source's table may take to answer: whoever loads it may have locked it for long.
+SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,28 @@ def look(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[Fr
 
 
 def _one(cursor: Cursor, source: Source, today: datetime.date) -> Freshness:
+    latest, rows, fault = None, 0, ""
     cursor.execute("SAVEPOINT source")
     try:
+        milliseconds = int(SECONDS * 1000)
+        cursor.execute("SET LOCAL lock_timeout = %s; SET LOCAL statement_timeout = %s", (milliseconds, milliseconds))
         cursor.execute(
             SQL("SELECT max({date}::date) FILTER (WHERE {date}::date <= %s), count(*) FROM {table}").format(
                 date=Identifier(source.date_column), table=Identifier(*source.table.split("."))
             ),
             (today,),
         )
+        latest, rows = cursor.fetchone() or (None, 0)
+    except (LockNotAvailable, QueryCanceled):
+        fault = "таблица не отвечает"
     except psycopg2.Error as error:  # a table that is not there hides no other
         if is_away(error):
             raise
-        cursor.execute("ROLLBACK TO SAVEPOINT source")
-        return Freshness(source.name, None, None, 0, "error", "таблица не читается")
-    latest, rows = cursor.fetchone() or (None, 0)
+        fault = "таблица не читается"
+    # Also where it was read: with the savepoint go the limits, and the lock that would hold up whoever loads it.
+    cursor.execute("ROLLBACK TO SAVEPOINT source")
+    if fault:
+        return Freshness(source.name, None, None, 0, "error", fault)
     if latest is None:
         return Freshness(source.name, None, None, rows, "error", "нет данных")
     days = (today - latest).days

@@ -5,10 +5,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from setting_values import YEAR, Folder, Host, Port, Switch, Text, address, duration, folder, url, whole
+from setting_values import MAX_PORT, YEAR, Folder, Host, Port, Switch, Text, address, duration, folder, url, whole
 from settings import Part
-
-MAX_PORT = 65535
 
 
 class TimerSettings(Part):

@@ -4,7 +4,7 @@ import datetime
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import RedirectResponse, Response
 
 import timetable
@@ -58,7 +58,10 @@ def gantt(runs: list[journal.Run], names: list[str], now: datetime.datetime) -> 
 
 @router.post("/timers/alerts/{alert_id}/acknowledge", include_in_schema=False)
 async def acknowledge(
-    context: Authorized, request: Request, alert_id: int, token: Annotated[str, Form()] = ""
+    context: Authorized,
+    request: Request,
+    alert_id: Annotated[int, Path(ge=1, le=2**63 - 1)],
+    token: Annotated[str, Form()] = "",
 ) -> Response:
     """Note that a person knows of an alert."""
     context.guard.check_form(request, token)
@@ -72,7 +75,7 @@ def _acknowledge(database: Database, alert_id: int) -> None:
 
 
 @router.get("/api/timers/runs", summary="последние запуски таймеров", tags=["таймеры"])
-async def runs(context: Open, timer: str | None = None) -> list[dict[str, Any]]:
+async def runs(context: Open, timer: definitions.Name | None = None) -> list[dict[str, Any]]:
     """The newest runs, of one timer or of all."""
     found = await context.pool.read(lambda cursor: journal.last_runs(cursor, timer))
     return [asdict(run) for run in found]

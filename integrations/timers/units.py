@@ -84,13 +84,15 @@ def _service(wanted: Definitions, name: str, timer: Timer) -> str:
         "Type=oneshot",
         f"WorkingDirectory={folder}",
         f'ExecStart="{python}" manage.py timers start {name} --wait',
-        f"TimeoutStartSec={limit:g}",
+        f"TimeoutStartSec={limit:.0f}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def calendars(cron: str) -> list[str]:
     """Return a cron line as calendar events, see systemd.time(7): two, where a day of the month or of the week counts.
+
+    Both have to hold, and it is one event, where one of the two begins with `*`: so it is in Debian's cron, crontab(5).
 
     Raises:
         SettingsError: it has more than numbers, ranges, steps and lists.
@@ -108,8 +110,9 @@ def calendars(cron: str) -> list[str]:
     if weekday is None:
         return [of_month]
     names = ",".join(dict.fromkeys(_DAYS[number] for number in weekday))
-    of_week = f"{names} {any_day}"
-    return [of_week] if day is None else [of_month, of_week]
+    if fields[3].startswith("*") or fields[5].startswith("*"):
+        return [f"{names} {of_month}"]
+    return [of_month, f"{names} {any_day}"]
 
 
 def _values(cron: str, text: str, low: int, high: int) -> list[int] | None:
@@ -123,7 +126,10 @@ def _values(cron: str, text: str, low: int, high: int) -> list[int] | None:
             raise SettingsError(f"cron {cron}: «{part}» — не число, не промежуток и не шаг")
         first = low if found[3] else int(found[1])
         last = int(found[2]) if found[2] else high if found[3] or found[4] else first
-        numbers |= set(range(first, last + 1, int(found[4] or 1)))
+        step = int(found[4] or 1)
+        if not step:
+            raise SettingsError(f"cron {cron}: «{part}» — шаг не может быть нулевым")
+        numbers |= set(range(first, last + 1, step))
     if not numbers or not low <= min(numbers) <= max(numbers) <= high:
         raise SettingsError(f"cron {cron}: «{text}» — не от {low} до {high}")
     return sorted(numbers)

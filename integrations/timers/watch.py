@@ -3,7 +3,7 @@
 import datetime
 
 import timetable
-from db import Cursor, Database
+from db import CALL_SECONDS, Cursor, Database
 from integrations.timers import alerts, channels, checks, definitions, freshness, journal, outbox
 from integrations.timers.alerts import Problem
 from integrations.timers.definitions import Definitions
@@ -11,14 +11,15 @@ from integrations.timers.definitions import Definitions
 #: Failures in a row after which the reserve steps in.
 FAILURES = 3
 
-# A run that is to be tried again is not the last word; neither is one that still runs.
+# A run that is to be tried again is not the last word; neither is one that still runs, nor one that was stopped.
 _OUTCOMES = """
 SELECT m.status, m.message, m.started_at FROM (
     SELECT DISTINCT ON (r.job_id) r.job_id, m.status, m.message, m.started_at
     FROM tksva_q.timer_run r JOIN zakaz.meta_job_runs m USING (job, started_at)
-    WHERE r.timer = %(timer)s ORDER BY r.job_id DESC, r.attempt DESC LIMIT %(limit)s
-) m LEFT JOIN tksva_q.job j ON j.id = m.job_id
-WHERE m.status <> 'running' AND (j.state IS NULL OR j.state NOT IN ('waiting', 'running'))
+    LEFT JOIN tksva_q.job j ON j.id = r.job_id
+    WHERE r.timer = %(timer)s AND (j.state IS NULL OR j.state NOT IN ('waiting', 'running', 'cancelled'))
+    ORDER BY r.job_id DESC, r.attempt DESC LIMIT %(limit)s
+) m WHERE m.status <> 'running'
 ORDER BY m.started_at DESC
 """
 
@@ -32,7 +33,8 @@ def look(database: Database, now: datetime.datetime | None = None) -> None:
     """
     now = now or datetime.datetime.now(datetime.UTC)
     wanted, settings = definitions.load(), definitions.options()
-    with database.transaction() as cursor:
+    patience = CALL_SECONDS + freshness.SECONDS * len(wanted.sources)
+    with database.transaction(patience) as cursor:
         journal.close_dead(cursor)
         checks.notice(cursor, wanted, now)
         problems = [
@@ -54,7 +56,9 @@ def failures(cursor: Cursor, wanted: Definitions) -> list[Problem]:
         ended = outcomes(cursor, name)
         if ended and ended[0][0] == "error":
             title = f"Таймер {name}: запуск закончился ошибкой"
-            problems.append(Problem(f"run:{name}", timer.job, "error", title, ended[0][1] or "без сообщения"))
+            problems.append(
+                Problem(f"run:{name}", timer.job, "error", title, ended[0][1] or "без сообщения", {"timer": name})
+            )
     return problems
 
 
@@ -62,7 +66,12 @@ def stale(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[P
     """Return the sources that are too far behind."""
     return [
         Problem(
-            f"source:{found.source}", found.source, "error", f"Источник {found.source}: данные устарели", found.text
+            f"source:{found.source}",
+            found.source,
+            "error",
+            f"Источник {found.source}: данные устарели",
+            found.text,
+            {"latest_date": found.latest_date and f"{found.latest_date}", "total_rows": found.total_rows},
         )
         for found in freshness.look(cursor, wanted, now)
         if found.status == "error"
@@ -78,6 +87,7 @@ def silent(cursor: Cursor, wanted: Definitions, now: datetime.datetime) -> list[
             "error",
             f"Таймер {name} молчит",
             "пропущено не меньше двух запусков",
+            {"timer": name},
         )
         for name in checks.late(cursor, wanted, now)
     ]
@@ -111,5 +121,5 @@ def reserves(cursor: Cursor, wanted: Definitions) -> list[Problem]:
         if stands_in:
             title = f"Включён резерв {name}"
             message = f"Таймер {timer.reserve_of} не смог {FAILURES} раза подряд"
-            problems.append(Problem(key, timer.job, "warning", title, message))
+            problems.append(Problem(key, timer.job, "warning", title, message, {"timer": name}))
     return problems

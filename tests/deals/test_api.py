@@ -16,7 +16,7 @@ from faults.bitrix import Bitrix
 from integrations.deals import api
 from tests.conftest import Daemon, Queries
 from tests.deals.conftest import ON, await_states, fast, queue, states
-from tests.deals.test_book import fail
+from tests.deals.failures import fail
 from tests.described import try_all
 from tests.web.server import TOKEN, Web
 from web.database import Pool

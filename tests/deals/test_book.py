@@ -10,15 +10,7 @@ from db import Database
 from integrations.deals import book
 from tests.conftest import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle, states
-
-
-def fail(sql: Queries, *deals: int) -> None:
-    """Let deals have failed, as their jobs' ends tell it."""
-    sql(
-        "UPDATE tksva_q.job SET state = 'failed', error = 'нет', attempt = 1, spent = 1, finished_at = now()"
-        " WHERE id IN (SELECT job_id FROM tksva_q.deal WHERE deal_id = ANY(%s))",
-        list(deals),
-    )
+from tests.deals.failures import fail
 
 
 def test_a_deal_that_waits_or_is_done_comes_in_once(deals: Database, sql: Queries, make_task: MakeTask) -> None:
@@ -39,8 +31,12 @@ def test_a_deal_that_failed_and_comes_in_again_is_queued_again(deals: Database, 
 
 
 def test_the_same_deal_from_many_at_once_is_one_job(deals: Database, sql: Queries) -> None:
+    ready = threading.Barrier(8)
+
     def call() -> None:
         own = Database(deals.conninfo, "test")
+        own.connect()
+        ready.wait(60)
         queue(own, 1)
         own.close()
 
@@ -48,8 +44,27 @@ def test_the_same_deal_from_many_at_once_is_one_job(deals: Database, sql: Querie
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sql.value("SELECT count(*) FROM tksva_q.job") == 1
+
+
+def test_a_failed_deal_whose_job_was_deleted_is_queued_again_by_a_new_one(
+    deals: Database, sql: Queries, make_task: MakeTask
+) -> None:
+    queue(deals, 1, 2, 3)
+    fail(sql, 1, 2, 3)
+    sql("DELETE FROM tksva_q.job")  # as an administrator clears away what is old
+    queue(deals, 2)
+    with deals.transaction() as cursor:
+        seen = book.failed(cursor)
+        again = book.retry(cursor, seen)
+        assert len(again) == 2
+        assert book.standing(cursor, again) == {"waiting": 2}
+        assert book.failed(cursor) == []
+        assert book.retry(cursor, seen) == []  # another caller's, who saw the same
+    for _ in range(3):
+        settle(make_task())
+    assert states(sql) == {"done": 3}
 
 
 def test_a_cancelled_deal_is_in_the_error_queue(deals: Database, sql: Queries) -> None:
@@ -91,7 +106,7 @@ def test_each_is_given_to_one_of_many_callers(deals: Database, sql: Queries) -> 
 
     def call() -> None:
         own = Database(deals.conninfo, "test")
-        ready.wait(20)
+        ready.wait(60)
         for start in range(0, 300, 50):
             with own.transaction() as cursor:
                 given.extend(book.retry(cursor, seen[start : start + 50]))

@@ -23,7 +23,7 @@ def empty(empty_database: str) -> Iterator[Queries]:
     queries.close()
 
 
-def test_up_and_down_twice_in_a_row(empty: Queries) -> None:
+def test_the_tables_come_and_go_twice_in_a_row(empty: Queries) -> None:
     for _ in range(2):
         schema.migrate(empty.conninfo, workloads=["deals"])
         schema.migrate(empty.conninfo, workloads=["deals"])

@@ -10,7 +10,7 @@ from db import Database
 from faults.bitrix import Bitrix
 from tests.conftest import Daemon, Queries
 from tests.deals.conftest import ON, await_states, fast, leave, queue, states
-from tests.deals.test_book import fail
+from tests.deals.failures import fail
 from tests.web.server import Web, form_token
 
 

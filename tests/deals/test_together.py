@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -10,12 +11,12 @@ from collections.abc import Callable
 import pytest
 
 from db import Database
-from errors import Interrupted
+from errors import Interrupted, Postponed
 from faults.bitrix import Bitrix
 from integrations.deals import together
 from integrations.deals.assign import assign
 from integrations.deals.options import DealSettings
-from tests.conftest import Queries
+from tests.conftest import Queries, wait_for
 from tests.deals.conftest import MakeTask, leave, queue, settle
 
 Options = Callable[..., DealSettings]
@@ -133,6 +134,28 @@ def test_whoever_goes_on_leave_while_a_batch_waits_gets_none_of_it(
     assert all(bitrix.contacts[1000 + deal] == person for deal, person in bitrix.deals.items())
 
 
+def test_where_all_go_on_leave_while_a_batch_waits_nothing_of_it_is_sent_again(
+    deals: Database, make_task: MakeTask, options: Options, bitrix: Bitrix, sql: Queries
+) -> None:
+    queue(deals, 1, 2, 3)
+    asked: list[str] = []
+
+    def all_go_on_leave(method: str, _number: int) -> str:
+        asked.append(method)
+        if len(asked) == 2:  # the first batch of updates comes too soon
+            leave(deals, *range(1, 7))
+            return "429"
+        return ""
+
+    bitrix.fault = lambda method, number: all_go_on_leave(method, number) if method == "batch" else ""
+    with pytest.raises(Postponed):  # and the deal by itself finds nobody, either
+        assign(make_task(), 1, 1001, options())
+    assert bitrix.deals == {}
+    assert sql("SELECT DISTINCT user_id, deal_sent, deal_updated, served FROM tksva_q.deal") == [
+        (None, False, False, False)
+    ]
+
+
 def test_while_everybody_is_on_leave_a_batch_takes_nobody(
     deals: Database, make_task: MakeTask, options: Options, bitrix: Bitrix, sql: Queries
 ) -> None:
@@ -154,20 +177,21 @@ def test_another_worker_waits_for_the_deal_that_is_seen_to_and_does_nothing_twic
 
     def hold(_method: str, _number: int) -> None:
         in_the_midst.set()
-        go_on.wait(20)
+        go_on.wait(100)
 
     bitrix.before = hold
     threads = [threading.Thread(target=assign, args=(one, 1, 1001, options(bitrix_timeout=60)))]
     threads[0].start()
-    assert in_the_midst.wait(20)
-    two = make_task()
+    assert in_the_midst.wait(60)
+    looks: list[None] = []
+    two = make_task(lambda: bool(looks.append(None)))  # type: ignore[func-returns-value]
     assert two.job.id == 2
     threads.append(
         threading.Thread(target=lambda: (assign(two, 2, 1002, options()), ended.append(len(bitrix.requests))))
     )
     threads[1].start()
-    threads[1].join(0.5)
-    assert threads[1].is_alive()
+    wait_for(lambda: len(looks) > 2, 60)  # it has looked, and looks again
+    assert ended == []
     go_on.set()
     for thread in threads:
         thread.join(60)
@@ -181,12 +205,11 @@ def test_what_a_dead_worker_held_is_free(
     queue(deals, 1, 2)
     dead = make_task()
     sql("UPDATE tksva_q.deal SET held_by = %s, held_attempt = %s", dead.job.id, dead.job.attempt)
-    stopping = threading.Event()
-    alive = make_task(stopping.is_set)
-    threading.Timer(0.3, stopping.set).start()
+    looks = itertools.count(1)
+    alive = make_task(lambda: next(looks) == 3)
     with pytest.raises(Interrupted):  # it waits, for as long as it may
         assign(alive, 2, 1002, options())
-    stopping.clear()
+    assert next(looks) == 4
     settle(dead, ValueError("killed"))
     assign(alive, 2, 1002, options())
     assert bitrix.deals == {2: bitrix.contacts[1002]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -62,19 +63,21 @@ def broker_url(rabbitmq: RabbitMQ) -> str:
 @pytest.fixture
 def start(database: str, tmp_path: Path, broker_url: str) -> Iterator[Start]:
     """Start the daemon, or workers, on the test's database, folder and broker; those that are left are killed."""
-    started: list[Daemon] = []
+    with ExitStack() as ends:  # each is killed also where that of another has failed
 
-    def begin(kind: type[Daemon] = Worker, **settings: object) -> Daemon:
-        usual = {"broker_url": broker_url, "integrations": "testing", "heartbeat_seconds": 1}
-        process = kind(database, tmp_path, **(usual | settings))
-        started.append(process)
-        process.await_line(" broker_connected", 60)
-        return process
+        def begin(kind: type[Daemon] = Worker, **settings: object) -> Daemon:
+            usual = {"broker_url": broker_url, "integrations": "testing", "heartbeat_seconds": 1}
+            process = kind(database, tmp_path, **(usual | settings))
+            ends.callback(_kill, process)
+            process.await_line(" broker_connected", 60)
+            return process
 
-    yield begin
-    for process in started:
-        if process.process.poll() is None:
-            process.kill()
+        yield begin
+
+
+def _kill(process: Daemon) -> None:
+    if process.process.poll() is None:
+        process.kill()
 
 
 def submit(own: Database, form: str = "empty", count: int = 1, **columns: object) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 import control
 from broker_loop import BrokerLoop, Call
 from db import Database
-from faults.server import free_port
 from tests.conftest import Queries, make_settings, server_cursor, wait_for
 from tests.dispatch.conftest import await_done, each_ran_once, submit
 
@@ -25,7 +23,7 @@ class Messages:
     """A loop in its thread, the messages that a test sends it, and what it says of its children."""
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
-        broker_url = f"amqp://127.0.0.1:{free_port()}/"  # nobody is there, and nobody asks
+        broker_url = "amqp://127.0.0.1:1/"  # nobody is there, and nobody asks
         usual = {"broker_url": broker_url, "integrations": "testing", "heartbeat_seconds": 1}
         self.settings = make_settings(conninfo, folder, **(usual | settings))
         self.vacancies: list[bool] = []
@@ -132,7 +130,10 @@ def test_without_a_message_nothing_is_looked_for_unless_messages_may_be_lost(
 ) -> None:
     messages = begin(workers=2)
     submit(own, count=10)
-    time.sleep(1.5)  # it has renewed its lease meanwhile
+    renewed = "SELECT max(seen_at) FROM tksva_q.worker"
+    for _ in range(2):
+        last = sql.value(renewed)
+        wait_for(lambda last=last: sql.value(renewed) > last, PATIENCE)  # type: ignore[misc]
     assert sql("SELECT DISTINCT state FROM tksva_q.job") == [("waiting",)]
     messages.loop.look()
     await_done(sql, 10)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import re
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -36,15 +37,23 @@ def let_go(sql: Queries, job: int) -> None:
     sql("UPDATE tksva_q.job SET params = '{\"go\": true}' WHERE id = %s", job)
 
 
-def publish(settings: Settings, *job_ids: int) -> None:
-    """Send the messages that the daemon sends."""
+def publish(settings: Settings, *job_ids: object) -> None:
+    """Send the messages that the daemon sends, or those of somebody who does not know what is in them."""
 
     async def send() -> None:
         async with brokers.connected(settings) as broker:
             for job_id in job_ids:
-                await dispatch._send(broker, job_id)
+                await dispatch._send(broker, job_id)  # type: ignore[arg-type]
 
     asyncio.run(send())
+
+
+def hang_up(port: int, times: int) -> None:
+    """Be in a broker's place, and have so many tries to reach it go by."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(60)
+        for _ in range(times):
+            server.accept()[0].close()
 
 
 def test_jobs_run_in_workers_and_not_in_the_daemon(start: Start, own: Database, sql: Queries) -> None:
@@ -97,7 +106,7 @@ def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
     worker = start()
     (job,) = submit(own)
     await_done(sql, 1)
-    publish(make_settings(sql.conninfo, tmp_path, broker_url=rabbitmq.url), *[job] * 20, 10**9)
+    publish(make_settings(sql.conninfo, tmp_path, broker_url=rabbitmq.url), *[job] * 20, 10**9, 10**30, -1, "\0", [])
 
     async def babble() -> None:
         async with await aio_pika.connect(rabbitmq.url) as connection:
@@ -110,6 +119,7 @@ def test_a_message_that_comes_again_and_one_that_says_nothing_do_no_harm(
     await_done(sql, 2)
     wait_for(lambda: rabbitmq.waiting() == 0)
     assert each_ran_once(sql)
+    assert not re.search("crashed|database_away", worker.log)
     assert worker.stop() == 0
 
 
@@ -170,6 +180,21 @@ def test_a_worker_process_that_dies_is_made_anew_by_taskiq(start: Start, own: Da
     assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 2
 
 
+def test_a_worker_whose_loop_dies_with_a_message_in_hand_ends_and_is_made_anew(
+    start: Start, own: Database, sql: Queries
+) -> None:
+    start(Daemon)
+    worker = start(integrations="testing,crashing")
+    assert isinstance(worker, Worker)
+    first = worker.process_of_jobs()
+    submit(own)
+    worker.await_line(" crashed .*nobody has foreseen this|nobody has foreseen this", 60)
+    first.wait(60)
+    await_done(sql, 1)
+    assert each_ran_once(sql)
+    assert worker.stop() == 0
+
+
 def test_a_worker_that_is_stopped_gives_its_job_back_with_its_place(start: Start, sql: Queries) -> None:
     sql(SLOW)
     start(Daemon)
@@ -189,8 +214,8 @@ def test_what_waits_while_the_broker_is_away_runs_when_it_is_back(
     running(sql, job)
     rabbitmq.stop()
     jobs = submit(own, count=20)
-    processes[0].await_line("broker_away")
-    time.sleep(2)  # several tries go by
+    processes[0].await_line("broker_away", 60)
+    hang_up(rabbitmq.port, 10)
     rabbitmq.wipe()
     rabbitmq.start()
     let_go(sql, job)
@@ -198,7 +223,7 @@ def test_what_waits_while_the_broker_is_away_runs_when_it_is_back(
     submit(own)
     await_done(sql, len(jobs) + 2)
     assert each_ran_once(sql)
-    processes[0].await_line("broker_back")
+    processes[0].await_line("broker_back", 60)
     assert len([line for line in processes[0].lines if "broker_away" in line]) == 1
     assert [process.stop() for process in processes] == [0, 0]
 

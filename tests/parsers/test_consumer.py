@@ -153,8 +153,8 @@ def test_kafka_left_to_others_starts_nothing_here(
     post = sql.post("рядом.csv")
     sql.await_status(post, "файл подготовлен")
     assert process(sql, "parsers_outbox") is None
-    assert "service_started" not in daemon.log
     assert daemon.stop() == 0
+    assert "service_started" not in daemon.log
 
 
 def test_the_sample_parser_says_why_a_source_cannot_be_read() -> None:

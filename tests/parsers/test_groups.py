@@ -53,3 +53,27 @@ def test_the_status_of_a_group_follows_from_its_tasks(parsers: Parsers, sql: Que
     assert derived("success", "error", "cancelled") == "error"
     assert derived("success", "cancelled", "success") == "cancelled"
     assert sql.value("SELECT parsers.group_status(0)") == "created"
+
+
+def test_what_has_ended_is_forgotten_after_its_days_and_not_before_its_interval(
+    parsers: Parsers, own: Database, sql: Queries
+) -> None:
+    days = groups.KEEP_DAYS + 1
+    [in_work], [slow], [recent] = parsers.tasks(1), parsers.tasks(1, "vk"), parsers.tasks(1)
+    for _ in range(groups.FORGOTTEN + 2):
+        parsers.tasks(1)
+    old = "UPDATE parsers.task_group SET planned_for = planned_for - make_interval(days => %s), expires_at = now()"
+    sql(f"{old} WHERE id <> (SELECT group_id FROM parsers.task WHERE id = %s)", days, recent)
+    sql("UPDATE parsers.task SET status = 'success' WHERE id <> %s", in_work)
+    sql(
+        "INSERT INTO parsers.source_task_type (source_id, task_type_id, interval_seconds)"
+        " SELECT source_id, 1, %s FROM parsers.task WHERE id = %s",
+        (days + 1) * 86400,
+        slow,
+    )
+    forgotten = []
+    while not forgotten or forgotten[-1]:
+        with own.transaction() as cursor:
+            forgotten.append(groups.forget_ended(cursor))
+    assert forgotten == [groups.FORGOTTEN, 2, 0]
+    assert {task for (task,) in sql("SELECT id::text FROM parsers.task")} == {in_work, slow, recent}

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import email
-import email.policy
 import itertools
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 import manage as manage_module
 import schema
@@ -24,6 +18,7 @@ from db import Database
 from integrations.timers import journal
 from jobs import Fence
 from tests.conftest import environment
+from tests.mailbox import Mailbox, mail_server
 from tests.web.conftest import page, start_web  # noqa: F401 -- fixtures of the web process
 
 Define = Callable[[str], Path]
@@ -148,34 +143,11 @@ def manage(
 # --- a mail server ----------------------------------------------------------------------------------------------------
 
 
-class Mailbox:
-    """Letters that the mail server has taken."""
-
-    def __init__(self) -> None:
-        self.letters: list[EmailMessage] = []
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
-        assert isinstance(envelope.content, bytes)
-        self.letters.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 OK"
-
-    def subjects(self) -> list[str]:
-        return [str(letter["Subject"]) for letter in self.letters]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
 def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
     box = Mailbox()
-    port = free_port()
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    keys = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_USE_TLS": "off", "ALERT_EMAIL_TO": "duty@example.org"}
-    for key, value in keys.items():
-        monkeypatch.setenv(key, str(value))
-    yield box
-    controller.stop()
+    with mail_server(box) as port:
+        own = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_USE_TLS": "off", "ALERT_EMAIL_TO": "duty@example.org"}
+        for key, value in own.items():
+            monkeypatch.setenv(key, str(value))
+        yield box

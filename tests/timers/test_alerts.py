@@ -11,7 +11,8 @@ from db import Database
 from integrations.timers import alerts, watch
 from integrations.timers.alerts import Problem
 from tests.conftest import Queries
-from tests.timers.conftest import START, TIMER, Define, Mailbox, ended
+from tests.mailbox import Mailbox
+from tests.timers.conftest import START, TIMER, Define, ended
 
 HOUR = datetime.timedelta(hours=1)
 DAY = 24 * HOUR

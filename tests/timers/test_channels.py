@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from db import Database
 from integrations.timers import alerts, channels, definitions
 from integrations.timers.alerts import Problem
 from tests.conftest import Queries
-from tests.timers.conftest import START, Mailbox, free_port
+from tests.mailbox import Mailbox, mail_server
+from tests.timers.conftest import START
 from tests.timers.servers import Peer, peer
 
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
@@ -139,7 +139,7 @@ def test_no_error_tells_the_token(
     token: str,
 ) -> None:
     monkeypatch.setenv("TG_BOT_TOKEN", token)
-    monkeypatch.setenv("TG_API_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("TG_API_URL", "http://127.0.0.1:1")
     assert say() == 0
     assert error(sql)
     for text in (error(sql), caplog.text, *(str(record.__dict__) for record in caplog.records)):
@@ -225,7 +225,7 @@ def test_a_mail_server_that_is_away_gets_the_letter_later(
     say: Callable[..., int], mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, sql: Queries
 ) -> None:
     with monkeypatch.context() as away:
-        away.setenv("SMTP_PORT", str(free_port()))
+        away.setenv("SMTP_PORT", "1")
         assert say() == 0
     assert (mailbox.letters, "refused" in error(sql)) == ([], True)
     assert say(None, START + 2 * MINUTE) == 1
@@ -257,22 +257,18 @@ def test_mail_is_encrypted_and_the_password_never_told(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     right = LoginPassword(b"robot", b"very-secret-word")
-    box, port = Mailbox(), free_port()
-    controller = Controller(
+    box = Mailbox()
+    monkeypatch.setenv("ALERT_EMAIL_TO", "duty@example.org")
+    with mail_server(
         box,
-        hostname="127.0.0.1",
-        port=port,
         tls_context=context,
         require_starttls=True,
         auth_required=True,
         authenticator=lambda *given: AuthResult(success=given[-1] == right, handled=False),
-    )
-    controller.start()
-    given = {"HOST": "127.0.0.1", "PORT": port, "USER": "robot", "PASSWORD": "another-secret-word"}
-    for name, value in given.items():
-        monkeypatch.setenv(f"SMTP_{name}", str(value))
-    monkeypatch.setenv("ALERT_EMAIL_TO", "duty@example.org")
-    try:
+    ) as port:
+        given = {"HOST": "127.0.0.1", "PORT": port, "USER": "robot", "PASSWORD": "another-secret-word"}
+        for name, value in given.items():
+            monkeypatch.setenv(f"SMTP_{name}", str(value))
         assert say() == 0
         assert "CERTIFICATE_VERIFY_FAILED" in error(sql)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -280,7 +276,5 @@ def test_mail_is_encrypted_and_the_password_never_told(
         assert error(sql).startswith("(535")
         monkeypatch.setenv("SMTP_PASSWORD", "very-secret-word")
         assert say(None, START + 20 * MINUTE) == 1
-    finally:
-        controller.stop()
     assert box.subjects() == ["Беда"]
     assert "secret-word" not in caplog.text

@@ -139,6 +139,17 @@ def test_logs_tell_the_last_runs_and_the_output_of_the_last(manage: Manage, queu
     assert output == "загружено [7]"
 
 
+def test_logs_tell_the_time_of_the_definitions_zone(
+    manage: Manage, queue: Database, define: Define, sql: Queries
+) -> None:
+    ended(queue, "success", timer="one")
+    began = sql.value(
+        "SELECT to_char(started_at AT TIME ZONE 'Asia/Tokyo', 'DD.MM.YYYY HH24:MI') FROM tksva_q.timer_run"
+    )
+    define('zone = "Asia/Tokyo"\n' + TWO)
+    assert manage("logs", "one").out.startswith(began)
+
+
 def test_schedule_tells_cron_and_the_next_time(manage: Manage) -> None:
     one, two = manage("schedule").out.splitlines()
     assert re.fullmatch(r"one +\*/15 \* \* \* \* +\d\d\.\d\d\.\d{4} \d\d:(00|15|30|45) ±60 с, предел 300 с", one)
@@ -152,6 +163,8 @@ def test_check_fails_where_something_is_wrong(manage: Manage, queue: Database, d
     wrong = manage("check")
     assert wrong.code == 1
     assert "data_freshness: error: sales: таблица не читается" in wrong.out
+    told = manage("check", "--report")  # as a timer: it would journal an error beside the source's own alert
+    assert (told.code, told.out) == (0, wrong.out)
 
 
 def test_help_names_every_word(manage: Manage) -> None:
@@ -182,10 +195,20 @@ def test_an_unknown_timer_is_named_with_the_list(manage: Manage, sql: Queries, w
     assert sql("SELECT * FROM tksva_q.schedule") == []
 
 
-def test_definitions_that_make_no_sense_end_with_status_2(manage: Manage, define: Define) -> None:
-    path = define("[timers.one]")
-    said = manage("status")
-    assert (said.code, said.err) == (2, f"{path}: timers.one.job: не задан\n")
+@pytest.mark.parametrize("word", ["status", "install", "schedule", "start one", "check"])
+def test_definitions_that_make_no_sense_end_with_status_2(
+    manage: Manage, define: Define, sql: Queries, word: str
+) -> None:
+    for text, problem in (
+        ("[timers.one]", "timers.one.job: не задан\n"),
+        ("[timers.one", "не TOML: "),
+        (TWO.replace("0 0 * *", "0 25 * *"), "timers.two.cron: cron '0 25 * * *': Bad hour"),
+    ):
+        path = define(text)
+        said = manage(*word.split())
+        assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+        assert said.err.startswith(f"{path}: {problem}")
+    assert sql.value("SELECT to_regclass('zakaz.meta_job_runs')") is None
 
 
 def test_a_setting_of_the_timers_that_makes_no_sense_is_said_and_no_command_missed(

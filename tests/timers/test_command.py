@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from errors import Interrupted, UserError
@@ -17,6 +15,7 @@ from integrations.timers import command
 from integrations.timers.command import CommandFailed, MissingCommand
 from integrations.timers.definitions import Timer
 from tests.conftest import ROOT, wait_for
+from tests.timers.processes import left
 
 
 def timer(code: str, tmp_path: Path, limit: float = 30, **more: object) -> Timer:
@@ -68,26 +67,17 @@ open("family", "w").write(str(os.getpid()))
 """
 
 
-def left(tmp_path: Path) -> list[psutil.Process]:
-    """Processes that work in the test's folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(tmp_path) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
-    began = time.monotonic()
     code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FORKS.format(then="time.sleep(600)")
-    done = command.run(timer(code, tmp_path, 1.5), never)
-    assert str(done.error) == "предел времени: 1.5 с"
-    assert time.monotonic() - began < 10
-    assert (tmp_path / "family").exists()
-    assert left(tmp_path) == []
+    for limit in (1.5, 6, 24):  # a busy machine may need more than the first until there are children
+        began = time.monotonic()
+        done = command.run(timer(code, tmp_path, limit), never)
+        assert str(done.error) == f"предел времени: {limit:g} с"
+        assert time.monotonic() - began < limit + 60
+        assert left(tmp_path) == []
+        if (tmp_path / "family").exists():
+            return
+    pytest.fail("no children within 24 s")
 
 
 def test_children_that_outlive_a_command_are_ended(tmp_path: Path) -> None:
@@ -118,22 +108,35 @@ def test_a_killed_child_of_the_queue_takes_the_command_with_it(tmp_path: Path) -
         wait_for((tmp_path / "family").exists)
         assert left(tmp_path) != []
         child.send_signal(signal.SIGKILL)
-    wait_for(lambda: left(tmp_path) == [], 10)
+    wait_for(lambda: left(tmp_path) == [], 60)
 
 
-#: Bytes of a flood; the memory of whoever reads it must not know how many.
-FLOOD = 1_000_000_000
+#: Runs a command that says 200 MB, in a process that does nothing else: its memory must not know how many.
+FLOODED = """
+import re, sys
+from pathlib import Path
+from integrations.timers import command
+from integrations.timers.definitions import Timer
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+flood = "import os\\nfor _ in range(200): os.write(1, b'x' * 2**20)\\nprint('\\\\nend')"
+words = (sys.executable, "-c", flood)
+wanted = Timer(job="j", command=words, cron="* * * * *", time_limit=90, folder=Path(sys.argv[1]))
+before = peak()
+done = command.run(wanted, lambda: False)
+print(peak() - before, done.error, len(done.output), done.output.splitlines()[-1])
+"""
 
 
 def test_a_flood_of_output_costs_no_memory(tmp_path: Path) -> None:
-    flood = timer(
-        f"import os\nfor _ in range({FLOOD} // 2**20): os.write(1, b'x' * 2**20)\nprint('\\nend')", tmp_path, 90
-    )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    done = command.run(flood, never)
-    assert (done.error, done.output.splitlines()[-1]) == (None, "end")
-    assert len(done.output) <= command.CHARACTERS
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
+    words = [sys.executable, "-c", FLOODED, str(tmp_path)]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=110).stdout
+    kibibytes, error, characters, last = said.split()
+    assert (error, last) == ("None", "end")
+    assert int(characters) <= command.CHARACTERS
+    assert int(kibibytes) < 20 * 1024
 
 
 def test_the_environment_is_the_files_and_its_values_are_hidden(

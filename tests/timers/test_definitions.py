@@ -26,6 +26,7 @@ def test_the_definitions_are_those_of_the_company() -> None:
         "gmail": ("gmail_loader", "0 0,4,8,12,16,20 * * *", 300, 300, False),
         "alerts": ("alerts", "0 */2 * * *", 300, 300, True),
     }
+    assert wanted.timers["alerts"].command[-3:] == ("timers", "check", "--report")
     one = wanted.schedule("qtickets")
     assert (one.zone, one.missed, one.overlap, one.max_attempts, one.pause_seconds) == (
         "Europe/Moscow",
@@ -50,6 +51,12 @@ def test_the_definitions_are_those_of_the_company() -> None:
         ("mised = 'all'\n[timers]", "mised: такого ключа нет"),
         (f"[timers.{definitions.WATCH}]\n{REST}", f"timers.{definitions.WATCH}: это имя занято"),
         (f"[timers.a]\n{REST}reserve_of = 'b'", "timers.a.reserve_of: нет таймера b"),
+        (
+            f"[timers.a]\n{REST.replace('* * * * *', '61 * * * *')}",
+            "timers.a.cron: cron '61 * * * *': Bad minute; пример",
+        ),
+        (f"[timers.a]\n{REST.replace('* * * * *', '* * *')}", "timers.a.cron: cron '* * *': нет такого времени"),
+        (f"[timers.a]\n{REST.replace('* * * * *', '0 0 30 2 *')}", "timers.a.cron: cron '0 0 30 2 *': "),
     ],
 )
 def test_definitions_that_make_no_sense_are_one_line(define: Define, text: str, problem: str) -> None:

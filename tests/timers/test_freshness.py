@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from db import Database
+from db import Database, DatabaseAway
 from integrations.timers import definitions, freshness
 from tests.conftest import Queries
 from tests.timers.conftest import START, TIMER, Define
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("queue")
 def test_a_source_is_judged_by_its_newest_date_that_is_not_in_the_future(
     queue: Database, define: Define, sql: Queries, days: int | None, status: str
 ) -> None:
-    define(TIMER + '[[sources]]\nname = "sales"\ntable = "zakaz.sales"\ndate_column = "day"\n')
+    define(TIMER + SALES)
     sql("CREATE TABLE zakaz.sales (day date)")
     if days is not None:
         sql("INSERT INTO zakaz.sales VALUES (%s), (%s)", START.date() - datetime.timedelta(days), "2030-01-01")
@@ -53,3 +53,42 @@ def test_a_source_that_cannot_be_read_hides_no_other(queue: Database, define: De
     with queue.transaction() as cursor:
         found = freshness.look(cursor, definitions.load(), START)
     assert [(one.source, one.status) for one in found] == [("nowhere", "error"), ("sales", "ok")]
+
+
+def test_a_table_that_does_not_answer_hides_no_other_and_its_limits_are_its_own(
+    queue: Database, define: Define, sql: Queries, tables: str
+) -> None:
+    define(TIMER + SALES.replace("sales", "locked") + SALES.replace("sales", "slow") + SALES)
+    sql("CREATE TABLE zakaz.locked (day date); CREATE VIEW zakaz.slow AS SELECT current_date AS day FROM pg_sleep(60)")
+    sql("CREATE TABLE zakaz.sales (day date); INSERT INTO zakaz.sales VALUES (%s)", START.date())
+    loader = Database(tables, "a loader")
+    with loader.transaction(60) as busy, queue.transaction() as cursor:
+        busy.execute("LOCK TABLE zakaz.locked")
+        found = freshness.look(cursor, definitions.load(), START)
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+        assert cursor.fetchone() == ("10s", "8s")
+    loader.close()
+    assert [(one.source, one.status, one.text) for one in found[:2]] == [
+        ("locked", "error", "таблица не отвечает"),
+        ("slow", "error", "таблица не отвечает"),
+    ]
+    assert found[2].status == "ok"
+
+
+def test_a_source_that_was_read_may_be_loaded_anew_at_once(
+    queue: Database, define: Define, sql: Queries, tables: str
+) -> None:
+    define(TIMER + SALES)
+    sql("CREATE TABLE zakaz.sales (day date); INSERT INTO zakaz.sales VALUES (%s)", START.date())
+    with queue.transaction() as cursor:
+        assert freshness.look(cursor, definitions.load(), START)[0].status == "ok"
+        sql("SET lock_timeout = '1s'; TRUNCATE zakaz.sales")
+
+
+def test_a_connection_that_is_lost_meanwhile_is_no_word_about_a_source(
+    queue: Database, define: Define, sql: Queries
+) -> None:
+    define(TIMER + SALES)
+    with pytest.raises(DatabaseAway), queue.transaction() as cursor:
+        sql("SELECT pg_terminate_backend(%s)", cursor.connection.info.backend_pid)
+        freshness.look(cursor, definitions.load(), START)

@@ -98,6 +98,9 @@ def test_an_acknowledgement_needs_the_forms_token_and_the_key(
         known = httpx.BasicAuth("admin", TOKEN)
         token = form_token(client.get("/timers", headers=HTML, auth=known).text)
         assert client.post(url, data={"token": "wrong"}, auth=known).status_code == 403
+        for number in (0, 10**20):
+            path = f"/timers/alerts/{number}/acknowledge"
+            assert client.post(path, data={"token": token}, auth=known).status_code == 422
         assert sql.value("SELECT acknowledged FROM zakaz.alerts") is False
         answer = client.post(url, data={"token": token}, auth=known)
         assert (answer.status_code, answer.headers["location"]) == (303, "/timers")
@@ -108,9 +111,18 @@ def test_runs_are_told_by_machine_of_one_timer_or_of_all(web: Web) -> None:
     with web.client() as client:
         last, first = client.get("/api/timers/runs").json()
         assert client.get("/api/timers/runs", params={"timer": "two"}).json() == []
+        assert client.get("/api/timers/runs?timer=%00").status_code == 422
     assert (last["timer"], last["status"], last["message"]) == ("one", "error", "код выхода 3")
     assert (first["status"], first["rows"], first["job"]) == ("success", 12_345, "one_loader")
     assert datetime.datetime.fromisoformat(last["started_at"]) > datetime.datetime.fromisoformat(first["started_at"])
+
+
+def test_a_page_of_definitions_that_make_no_sense_says_what_is_wrong(web: Web, define: Define) -> None:
+    define(TWO.replace("0 0 * *", "0 25 * *"))
+    with web.client() as client:
+        answer = client.get("/timers", headers=HTML)
+    assert answer.status_code == 422
+    assert "timers.two.cron: cron" in answer.text
 
 
 def test_a_page_without_runs_and_alerts_says_so(define: Define, queue: Database, start_web: Callable[..., Web]) -> None:

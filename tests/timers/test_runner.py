@@ -15,7 +15,7 @@ from db import Database
 from integrations.timers import definitions
 from tests.conftest import Daemon, Queries, wait_for
 from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define
-from tests.timers.test_command import left
+from tests.timers.processes import left
 
 Script = Callable[..., Path]
 Start = Callable[..., Daemon]

@@ -13,7 +13,7 @@ import pytest
 
 from integrations.timers import supervisor
 from tests.conftest import wait_for
-from tests.timers.test_command import left
+from tests.timers.processes import left
 
 HANGS = """
 import os, signal, time
@@ -76,7 +76,7 @@ def test_a_killed_supervisor_takes_its_command_along(tmp_path: Path) -> None:
     with supervised(tmp_path, sys.executable, "-S", "-c", code) as (process, _):
         wait_for((tmp_path / "up").exists)
         process.kill()
-        wait_for(lambda: left(tmp_path) == [], 10)
+        wait_for(lambda: left(tmp_path) == [], 60)
 
 
 def test_a_command_takes_signals_as_usual_and_has_no_input(tmp_path: Path) -> None:

@@ -58,14 +58,18 @@ def test_the_next_week_of_systemd_is_our_own(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cron", ["5-10/2 9-17 1,15 * *", "0 12 13 * 5", "30 * * * 1-5", "15 0 3 * * 0,7", "3/7 0 * 2-3 *"]
+    "cron",
+    [
+        *("5-10/2 9-17 1,15 * *", "0 12 13 * 5", "30 * * * 1-5", "15 0 3 * * 0,7", "3/7 0 * 2-3 *"),
+        *("0 0 */2 * 1", "0 6 1-7 * */3", "30 5 */10 * */2", "0 0 *,1 * 1"),  # both days have to hold
+    ],
 )
 def test_other_lines_of_cron_mean_the_same_to_systemd(cron: str) -> None:
     own = list(itertools.islice(slots(Schedule("x", cron, "p", zone="Asia/Tokyo"), BASE), 40))
     assert elapses(units.calendars(cron), "Asia/Tokyo", 40) == own
 
 
-@pytest.mark.parametrize("cron", ["* * * *", "61 * * * *", "L * * * *", "0 0 * JAN *"])
+@pytest.mark.parametrize("cron", ["* * * *", "61 * * * *", "L * * * *", "0 0 * JAN *", "*/0 * * * *"])
 def test_what_systemd_cannot_say_is_refused(cron: str) -> None:
     with pytest.raises(SettingsError, match=f"^cron {re.escape(cron)}: "):
         units.calendars(cron)
@@ -78,6 +82,12 @@ def test_a_service_has_time_for_all_attempts_and_their_pauses(name: str) -> None
     attempt = COMPANY.schedule(name).time_limit or 0
     longest = [attempts.pause(spent, COMPANY.retry_seconds) for spent in (1, 2, 3) for _ in range(20)]
     assert limit > 4 * attempt + max(longest[:20]) + max(longest[20:40]) + max(longest[40:])
+
+
+def test_a_limit_of_days_is_written_in_whole_seconds() -> None:
+    long = COMPANY.timers["qtickets"].model_copy(update={"time_limit": 7 * 86400.0})
+    wanted = COMPANY.model_copy(update={"timers": {"long": long}})
+    assert re.search(r"^TimeoutStartSec=2\d{6}$", units.files(wanted)["tksva_q_long.service"], re.MULTILINE)
 
 
 def test_a_timer_says_the_definition() -> None:

@@ -11,7 +11,8 @@ import timetable
 from db import Database
 from integrations.timers import alerts, definitions, journal, watch
 from tests.conftest import Queries
-from tests.timers.conftest import QUARTER, START, TIMER, Define, Mailbox, ended, fence
+from tests.mailbox import Mailbox
+from tests.timers.conftest import QUARTER, START, TIMER, Define, ended, fence
 
 RESERVE = (
     TIMER
@@ -107,6 +108,41 @@ def test_a_run_that_is_to_be_tried_again_is_not_the_last_word(
     assert titles() == ["Таймер qtickets: запуск закончился ошибкой"]
 
 
+def test_a_run_that_somebody_has_stopped_is_neither_a_failure_nor_the_end_of_one(
+    queue: Database, define: Define, sql: Queries, titles: Callable[[], list[str]]
+) -> None:
+    define(RESERVE)
+
+    def stop(runs: int) -> None:
+        for _ in range(runs):
+            made = ended(queue, "error", "прервано: отменено")
+            sql(
+                "INSERT INTO tksva_q.job (id, form, state, finished_at) OVERRIDING SYSTEM VALUE"
+                " VALUES (%s, 'timer', 'cancelled', now())",
+                made.job_id,
+            )
+        watch.look(queue, START)
+
+    stop(4)
+    assert titles() == []
+    ended(queue, "error")
+    stop(6)
+    assert titles() == ["Таймер qtickets: запуск закончился ошибкой"]
+
+
+def test_a_table_that_does_not_answer_keeps_no_alert_from_being_kept_and_said(
+    queue: Database, define: Define, sql: Queries, mailbox: Mailbox, titles: Callable[[], list[str]]
+) -> None:
+    define(TIMER + '[[sources]]\nname = "sales"\ntable = "zakaz.sales"\ndate_column = "day"\n')
+    sql("CREATE TABLE zakaz.sales (day date)")
+    ended(queue, "error")
+    sql("BEGIN; LOCK TABLE zakaz.sales")
+    watch.look(queue, START)
+    sql("ROLLBACK")
+    wanted = ["Источник sales: данные устарели", "Таймер qtickets: запуск закончился ошибкой"]
+    assert sorted(titles()) == sorted(mailbox.subjects()) == wanted
+
+
 def test_a_stale_source_is_an_alert_until_data_come(
     queue: Database, define: Define, sql: Queries, titles: Callable[[], list[str]]
 ) -> None:
@@ -118,6 +154,8 @@ def test_a_stale_source_is_an_alert_until_data_come(
         seen.append([title for title in titles() if "sales" in title])
     title = "Источник sales: данные устарели"
     assert seen == [[], [], [title], [title]]
+    wanted = {"latest_date": str(START.date()), "total_rows": 1}
+    assert sql("SELECT details FROM zakaz.alerts WHERE job = 'sales'") == [(wanted,)]
     sql("INSERT INTO zakaz.sales VALUES (%s)", START.date() + datetime.timedelta(days=4))
     watch.look(queue, START + datetime.timedelta(days=4))
     assert title not in titles()
