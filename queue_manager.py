@@ -91,11 +91,7 @@ class QueueManager(WorkerLoop):
         """Do what is due once a second."""
         self.news = True
         for purged in retention.purge(self.database, self.settings):
-            file = {"post": purged.post_id, "user": purged.user_id, "file": purged.name, "bytes": purged.size}
-            if purged.fault:
-                log.error("file_not_deleted", extra=file | {"reason": purged.fault})
-            else:
-                log.info("file_purged", extra=file)
+            purged.tell()
         with self.database.statement() as cursor:
             unwanted = retention.unwanted(cursor)
         for job_id in unwanted:
