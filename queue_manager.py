@@ -18,6 +18,7 @@ import psycopg2.extensions
 
 import brokers
 import control
+import dwh
 import leases
 import logs
 import processings
@@ -192,6 +193,8 @@ def main() -> NoReturn:
             )
         if settings.broker_url:
             brokers.make(settings)  # a client that is not installed stops the start, not the thread that needs it
+        else:
+            dwh.check(settings)  # nor every job
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
