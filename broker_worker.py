@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import brokers
+import dwh
 import logs
 import prepared
 import settings as settings_module
@@ -32,6 +33,7 @@ def _load() -> settings_module.Settings:
         if settings.broker_url is None:
             raise SettingsError(settings_module.line(settings_module.Settings, "broker_url", "не задан"))
         brokers.make(settings)
+        dwh.check(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

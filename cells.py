@@ -84,7 +84,7 @@ def text_of(value: object) -> str:
 def _float(value: float) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    text = repr(value)
+    text = float.__repr__(value)  # a scalar of numpy is a float, too, and shows itself with its name
     if abs(value) < _WHOLE or "e" in text:
         return text.removesuffix(".0")
     # Python turns to exponents at 1e16, PostgreSQL at 1e15: 16 digits and ".0" here. (Past 2^53 PostgreSQL now and then

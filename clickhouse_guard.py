@@ -36,7 +36,8 @@ class Guard:
         """End the guard, and before it, where `kill`, the queries."""
         if not kill:
             self._tell({})
-        with suppress(OSError):
+        # A server that says nothing is no reason either; the guard's own limits end it.
+        with suppress(OSError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=PATIENCE)
 
     def _tell(self, message: dict[str, Any]) -> None:

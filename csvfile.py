@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dwh import Column
+    from settings import Settings
 
 #: Bytes gathered before they go to the part file in one call.
 BUFFER = 1 << 20
@@ -30,6 +31,11 @@ class CsvDialect:
     #: Text that a spreadsheet would take for a formula gets `'` before it. Off, for an export with 12 columns of text
     #: among its 30 takes a seventh longer with it.
     safe_formulas: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> CsvDialect:
+        """Return the installation's."""
+        return cls(settings.csv_delimiter, settings.csv_bom, settings.csv_safe_formulas)
 
 
 def safe_formula(text: str) -> str:

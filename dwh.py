@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from errors import SettingsError, UserError
@@ -130,8 +131,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
         try:
             from dwh_clickhouse import ClickHouseWarehouse  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            how = "pip install -r requirements-clickhouse.txt"
-            raise SettingsError(f"CLICK_HOST: нет модуля {error.name}; пример установки: {how}") from error
+            raise _no_module(error.name) from error
         return ClickHouseWarehouse(settings)
     url = settings.dwh_url.get_secret_value() if settings.dwh_url else ""
     if url and not url.startswith(("postgresql:", "postgresql+", "postgres:")):
@@ -145,6 +145,22 @@ def open_warehouse(settings: Settings) -> Warehouse:
     import db  # noqa: PLC0415
 
     return PostgresWarehouse(db.dsn(settings))
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError where `open_warehouse` would; connects to nothing.
+
+    The service itself needs no client of a warehouse: SQLAlchemy alone is imported, where it is to find a driver.
+    """
+    if settings.click_host:
+        if find_spec("clickhouse_driver") is None:
+            raise _no_module("clickhouse_driver")
+    elif settings.dwh_url:  # without it the warehouse would start the embedded PostgreSQL
+        open_warehouse(settings).close()
+
+
+def _no_module(name: str | None) -> SettingsError:
+    return SettingsError(f"CLICK_HOST: нет модуля {name}; пример установки: pip install -r requirements-clickhouse.txt")
 
 
 def table_parts(table: str) -> tuple[str | None, str]:

@@ -16,7 +16,7 @@ from clickhouse_driver import Client  # type: ignore[import-untyped]
 from clickhouse_driver.errors import Error, ErrorCodes, ServerException  # type: ignore[import-untyped]
 
 from cells import MAX_CELL, cell_encoder, shorten_cells
-from clickhouse_cells import bare_type, cell, csv_field, identifier, is_wide_decimal, kind_of, percent
+from clickhouse_cells import bare_type, cell, csv_field, identifier, is_wide_decimal, kind_of, literal, percent
 from clickhouse_conditions import condition_terms
 from clickhouse_guard import Guard
 from csvfile import csv_header
@@ -184,8 +184,7 @@ class ClickHouseWarehouse:
         [(last, rows)] = self._all(_LAST.format(key=key, table=table, where=where), values)
         if not rows:
             return Page(0, after)
-        separator = ", '" + {"\t": "\\t"}.get(delimiter, delimiter) + "', "
-        row = percent(separator.join(fields))
+        row = percent(f", {literal(delimiter)}, ".join(fields))
         query = _PAGE.format(key=key, fields=row, table=table, where=where)
         page = Page(0, after)
         with self._connected() as client:

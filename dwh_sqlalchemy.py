@@ -27,6 +27,8 @@ _Result = sa.Result[*tuple[Any, ...]]
 #: Rows that are in memory at a time.
 BATCH = 1000
 
+_EXAMPLE = "mysql+pymysql://user:password@host/dwh"
+
 #: The first that fits is the kind; whatever is none of them is text.
 _KINDS: tuple[tuple[type[types.TypeEngine[Any]], Kind], ...] = (
     (types.Boolean, "boolean"),
@@ -47,7 +49,9 @@ class SqlAlchemyWarehouse:
         try:
             self._engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         except (sa.exc.ArgumentError, ImportError) as error:
-            raise SettingsError(f"DWH_URL: {error}; пример: mysql+pymysql://user:password@host/dwh") from error
+            raise SettingsError(f"DWH_URL: {error}; пример: {_EXAMPLE}") from error
+        except ValueError:  # not shown: a piece of a password may stand where the port belongs
+            raise SettingsError(f"DWH_URL: адрес не понятен; пример: {_EXAMPLE}") from None
         self._tables: dict[str, sa.TableClause] = {}
 
     def columns(self, table: str) -> tuple[Column, ...]:

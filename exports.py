@@ -115,15 +115,10 @@ def export(task: Task, extract: Extract) -> None:
     if task.job.user_id is None:
         raise UserError("user_id: не указан, чей это файл")
     settings, warehouse = task.settings, task.warehouse()
-    format_ = _Xlsx(warehouse) if name.lower().endswith(".xlsx") else _Csv(warehouse, _dialect(task))
+    format_ = _Xlsx(warehouse) if name.lower().endswith(".xlsx") else _Csv(warehouse, CsvDialect.of(settings))
     columns = warehouse.columns(extract.table)
     with user_folder(settings.files_dir, task.job.user_id, group_id(settings.files_group)) as folder:
         _Export(task, extract, name, folder, format_, columns, warehouse, publisher(task, folder, name)).run()
-
-
-def _dialect(task: Task) -> CsvDialect:
-    settings = task.settings
-    return CsvDialect(settings.csv_delimiter, settings.csv_bom, settings.csv_safe_formulas)
 
 
 class _Export:

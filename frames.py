@@ -6,10 +6,12 @@ For extracts of a table `exports.py` is faster by far, and goes on after an inte
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pandas as pd
 
@@ -94,9 +96,17 @@ def _write_workbook(task: Task, part: PartFile, name: str, workbook: openpyxl.Wo
     content = io.BytesIO()
     workbook.save(content)
     part.write(content.getbuffer())
-    rows = sum(max(0, sheet.max_row - 1) for sheet in workbook.worksheets)
+    rows = sum(max(0, rows - 1) for rows in _sheet_rows(workbook, content))
     _record(task, part, rows, rows)
     return rows
+
+
+def _sheet_rows(workbook: openpyxl.Workbook, content: io.BytesIO) -> list[int]:
+    if not workbook.write_only:
+        return [sheet.max_row for sheet in workbook.worksheets]
+    with zipfile.ZipFile(content) as book:  # it has let go of its rows, and did not count them
+        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/sheet")]
+        return [book.read(name).count(b"<row ") for name in sheets]
 
 
 def _write_frames(task: Task, part: PartFile, name: str, frames: Iterator[pd.DataFrame], total: int | None) -> int:
@@ -130,8 +140,7 @@ def _writer(
     """Return the writer of the file's format, and the function that turns a frame into what it takes."""
     if name.lower().endswith(".xlsx"):
         return XlsxWriter(part, columns), _encoder([cell_encoder(column) for column in columns], "\t")
-    settings = task.settings
-    dialect = CsvDialect(settings.csv_delimiter, settings.csv_bom, settings.csv_safe_formulas)
+    dialect = CsvDialect.of(task.settings)
     encoders = [csv_encoder(column, dialect) for column in columns]
     return CsvWriter(part, csv_header(columns, dialect)), _encoder(encoders, dialect.delimiter)
 
@@ -149,7 +158,19 @@ def _encoder(encoders: list[Callable[[object], str]], delimiter: str) -> Callabl
 
 def _values(column: pd.Series[Any]) -> list[Any]:
     """Return the column's values as Python's own types, None where there is none."""
-    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
+    values = column.tolist()
+    if not isinstance(column.dtype, np.dtype) or column.dtype.kind == "O":  # all others make Python's own by themselves
+        values = [_plain(value) if isinstance(value, np.generic) else value for value in values]
+    return [None if missing else value for value, missing in zip(values, column.isna().tolist(), strict=True)]
+
+
+def _plain(value: np.generic) -> object:
+    """Return a scalar of numpy as Python's or pandas' own: `item` would make nanoseconds of a moment."""
+    if isinstance(value, np.datetime64):
+        return pd.Timestamp(value)
+    if isinstance(value, np.timedelta64):
+        return pd.Timedelta(value)
+    return float(value) if isinstance(value, np.floating) else value.item()
 
 
 def _kind(column: pd.Series[Any]) -> Kind:

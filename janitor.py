@@ -24,6 +24,8 @@ from settings import Settings
 SWEEP_SECONDS = 3600.0
 #: Seconds between two tries while the store does not answer or refuses: from the first to the longest.
 AWAY_SECONDS = (1.0, 60.0)
+#: What is said once when something begins to fail -> and when it does no longer.
+_OVER = {"store_away": "store_back", "file_not_deleted": "store_back", "purge_failed": "purge_goes_on"}
 
 
 def start(settings: Settings, conninfo: str) -> None:
@@ -39,27 +41,33 @@ class _Janitor(threading.Thread):
         self.database = Database(conninfo, "tksva_q janitor")
         self.sweep_at = time.monotonic()
         self.failures = 0  # one after the other
+        self.said: set[str] = set()  # what fails
 
     def run(self) -> NoReturn:
         """Work for as long as the process lives."""
         while True:
+            ok = False
             try:
                 store = open_store(self.settings)
                 assert store is not None  # noqa: S101 -- see `start`
                 ok = self._work(store)
             except StoreError as error:
-                if not self.failures:
-                    log.error("store_away", extra={"reason": one_line(error)})
-                ok = False
-            except (DatabaseAway, psycopg2.Error):  # the loop says so
-                ok = False
+                self._complain("store_away", error)
+            except (DatabaseAway, psycopg2.Error) as error:
+                self._complain("purge_failed", error)
             except Exception:
                 log.exception("janitor_error")
-                ok = False
-            if ok and self.failures:
-                log.info("store_back")
             self.failures = 0 if ok else self.failures + 1
+            if ok:
+                for over in sorted({_OVER[event] for event in self.said}):
+                    log.info(over)
+                self.said.clear()
             time.sleep(self._pause())
+
+    def _complain(self, event: str, error: Exception) -> None:
+        if event not in self.said:
+            log.error(event, extra={"reason": one_line(error)})
+            self.said.add(event)
 
     def _pause(self) -> float:
         if not self.failures:
@@ -69,18 +77,17 @@ class _Janitor(threading.Thread):
 
     def _work(self, store: ObjectStore) -> bool:
         """Do what is due; tell whether all of it could be done."""
-        ok = True
+        said = "file_not_deleted" in self.said
+        faults = 0
         for purged in retention.purge(self.database, self.settings, store):
-            file = {"post": purged.post_id, "user": purged.user_id, "file": purged.name, "bytes": purged.size}
-            if purged.fault is None:
-                log.info("file_purged", extra=file)
-                continue
-            if not self.failures:
-                log.error("file_not_deleted", extra=file | {"reason": purged.fault})
-            ok = False
+            if purged.fault is None or not said:
+                purged.tell()
+            faults += purged.fault is not None
+        if faults:
+            self.said.add("file_not_deleted")
         if time.monotonic() >= self.sweep_at:
             self._sweep(store)
-        return ok
+        return not faults
 
     def _sweep(self, store: ObjectStore) -> None:
         try:

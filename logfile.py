@@ -61,11 +61,14 @@ class SharedFile(logging.Handler):
         return os.path.samestat(there, os.fstat(self._file))
 
     def _rotate(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)  # dropped when the file is closed
-        if self._is_newest():  # nobody was quicker
-            for number in range(KEPT, 0, -1):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(self._aside(number - 1), self._aside(number))
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            if self._is_newest():  # nobody was quicker
+                for number in range(KEPT, 0, -1):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.replace(self._aside(number - 1), self._aside(number))
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # also where that failed: the others would wait for ever
         self._follow()
 
     def _aside(self, number: int) -> Path:

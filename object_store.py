@@ -8,7 +8,6 @@ complete. What an object is stands in its metadata: the job, the attempt, the ch
 import base64
 import datetime
 import hashlib
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 
 from errors import StoreAway, StoreRefused
 from settings import Settings
-from storage import CONTENT_TYPES
+from storage import content_type
 
 #: Bytes of a piece, at least; a store takes PIECES of them at most.
 PIECE = 8 << 20
@@ -141,8 +140,7 @@ class ObjectStore:
 
     def begin(self, key: str, stamp: Stamp) -> str:
         """Begin an upload and return its id."""
-        kind = CONTENT_TYPES.get(os.path.splitext(key)[1].lower(), "application/octet-stream")
-        made = self._call("create_multipart_upload", Key=key, Metadata=stamp.metadata(), ContentType=kind)
+        made = self._call("create_multipart_upload", Key=key, Metadata=stamp.metadata(), ContentType=content_type(key))
         return str(made["UploadId"])
 
     def send(self, key: str, upload: str, number: int, piece: bytes) -> str:

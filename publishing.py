@@ -11,13 +11,16 @@ from typing import Any, Protocol
 
 import jobs
 import retention
+from db import CALL_SECONDS
 from errors import LostJob, StoreAway, StoreError, StoreRefused
 from object_store import COMPLETE_SECONDS, PIECE, PIECES, ObjectStore, Stamp, open_store
 from partfile import PartFile, Position, is_published
 from tasks import Task
 
-#: Seconds of the transaction in which an object is made: that, and the wait for a purge of the same name.
-TRANSACTION_SECONDS = COMPLETE_SECONDS + 20
+#: Seconds that a purge of the same name may be waited for: its transaction takes db.CALL_SECONDS at most.
+WAIT_SECONDS = CALL_SECONDS + 2
+#: Seconds of the transaction in which an object is made: the wait, the store's work, a look whether it was done.
+TRANSACTION_SECONDS = WAIT_SECONDS + COMPLETE_SECONDS + 8
 
 
 class Publisher(Protocol):
@@ -125,7 +128,11 @@ class _Store:
     def _complete(self, part: PartFile, upload: str, pieces: list[str]) -> None:
         """Make the object while the job is this attempt's, and while nobody purges an older one of its name."""
         with self._task.database.transaction(TRANSACTION_SECONDS) as cursor:
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = %s", (f"{TRANSACTION_SECONDS:.0f}s",))
+            cursor.execute(
+                "SET LOCAL idle_in_transaction_session_timeout = %(all)s;"
+                " SET LOCAL lock_timeout = %(wait)s; SET LOCAL statement_timeout = %(wait)s",
+                {"all": f"{TRANSACTION_SECONDS:.0f}s", "wait": f"{WAIT_SECONDS:.0f}s"},
+            )
             cursor.execute(retention.ONE_AT_A_TIME, self._file)
             if not jobs.is_owned(cursor, self._task.job.fence):
                 raise LostJob("the job is no longer this worker's")

@@ -18,6 +18,7 @@ import psycopg2.extensions
 
 import brokers
 import control
+import dwh
 import leases
 import logs
 import processings
@@ -91,11 +92,7 @@ class QueueManager(WorkerLoop):
         """Do what is due once a second."""
         self.news = True
         for purged in retention.purge(self.database, self.settings):
-            file = {"post": purged.post_id, "user": purged.user_id, "file": purged.name, "bytes": purged.size}
-            if purged.fault:
-                log.error("file_not_deleted", extra=file | {"reason": purged.fault})
-            else:
-                log.info("file_purged", extra=file)
+            purged.tell()
         with self.database.statement() as cursor:
             unwanted = retention.unwanted(cursor)
         for job_id in unwanted:
@@ -196,6 +193,8 @@ def main() -> NoReturn:
             )
         if settings.broker_url:
             brokers.make(settings)  # a client that is not installed stops the start, not the thread that needs it
+        else:
+            dwh.check(settings)  # nor every job
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,8 @@
 """What there is to see: the queue at a glance, lists of jobs, one job with all its attempts. Reads, never writes.
 
 The command line, the page and the API show what these functions return. Each of them costs what it returns, and
-what waits or runs, however many jobs have ended.
+what waits or runs. Besides, `status` counts the jobs that have failed, a later page of `list_jobs` passes over the
+earlier ones, and `show` adds up the pages of its job. None reads all jobs that have ended.
 """
 
 import datetime

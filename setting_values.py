@@ -205,7 +205,10 @@ def group_name(value: Any) -> Any:
 
 def folder(value: Any) -> Path:
     """Return an absolute path."""
-    return Path(os.path.abspath(Path(stripped(value)).expanduser()))
+    try:
+        return Path(os.path.abspath(Path(stripped(value)).expanduser()))
+    except RuntimeError:
+        raise ValueError(f"{_shown(value)} — такого пользователя на этой машине нет") from None
 
 
 Text = Annotated[str, BeforeValidator(stripped)]

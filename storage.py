@@ -31,6 +31,11 @@ CONTENT_TYPES = {
 _PART = re.compile(r"\.tksva_q-(\d+)-(\d+)\.part", re.ASCII)
 
 
+def content_type(name: str) -> str:
+    """Return what a file of this name is to a browser."""
+    return CONTENT_TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream")
+
+
 def check_name(name: object) -> str:
     """Return the name of a file to prepare, or raise UserError where it is none that may be written."""
     if not isinstance(name, str) or not name.strip():

@@ -54,6 +54,7 @@ _UNESCAPED = {
     b"f": b"_x000C_",
     b"v": b"_x000B_",
 }
+_MARKED_BOOLEAN = b' t="b"><v>!'
 _TEXT_VALUE = re.compile(rb"><v>!([^<]*)</v>")
 _AS_TEXT = rb' t="inlineStr"><is><t xml:space="preserve">\1</t></is>'
 
@@ -81,7 +82,7 @@ class RowFormat:
         pieces.append(b"</row>")
         xml = b"".join(pieces)
         if b"!" in rows and b"<v>!" in xml:
-            xml = _TEXT_VALUE.sub(_AS_TEXT, xml)
+            xml = _TEXT_VALUE.sub(_AS_TEXT, xml.replace(_MARKED_BOOLEAN, b"><v>!"))
         return xml
 
 

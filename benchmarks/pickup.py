@@ -62,7 +62,7 @@ def _own(bench: Bench) -> list[float]:
     waits = []
     with bench.daemon(conninfo) as daemon:
         for _ in range(bench.plan.pickups + 1):
-            time.sleep(random.uniform(0.02, 0.06))  # noqa: S311 -- no secret  # noqa: S311 -- jitter
+            time.sleep(random.uniform(0.02, 0.06))  # noqa: S311 -- no secret
             submitted = time.time()
             row = daemon.post("pickup.csv", CONDITIONS)
             waits.append(started(listener) - submitted)

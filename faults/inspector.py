@@ -46,19 +46,23 @@ class Read:
 
 def run(bench: Bench, swaps: int = 200) -> list[Result]:
     """Let the Inspector swap `swaps` times while exports run."""
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "faults.tksva_p", bench.conninfo, str(swaps)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    wait_for(lambda: bench.value("SELECT to_regclass('audit.origin') IS NOT NULL"), "the Inspector's start")
-    # The second daemon is there so that claims meet: one alone would never race with itself.
-    daemons = [bench.daemon(chunk_size=PAGE, workers=WORKERS) for _ in range(2)]
-    while program.poll() is None:
-        bench.keep_busy(4, WISHES)
-        wait_for(lambda: _few_wait(bench) or program.poll() is not None, "the jobs")
-    output = program.communicate()[0]
+    ) as program:
+        try:
+            wait_for(lambda: bench.value("SELECT to_regclass('audit.origin') IS NOT NULL"), "the Inspector's start")
+            # The second daemon is there so that claims meet: one alone would never race with itself.
+            daemons = [bench.daemon(chunk_size=PAGE, workers=WORKERS) for _ in range(2)]
+            while program.poll() is None:
+                bench.keep_busy(4, WISHES)
+                wait_for(lambda: _few_wait(bench) or program.poll() is not None, "the jobs")
+            output = program.communicate()[0]
+        except BaseException:
+            program.kill()  # he would swap on while he is waited for
+            raise
     bench.await_all()
     made = [Swap(**json.loads(line)) for line in output.splitlines()]
     lost = [f"a daemon ended with status {status}" for daemon in daemons if (status := daemon.stop())]

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,3 +215,10 @@ def test_only_the_long_fields_of_a_row_are_cut() -> None:
     assert units(parts[2].decode()) == LIMIT
     assert parts[3] == encoded
     assert units(cut(long)) == LIMIT
+
+
+def test_a_float_of_numpy_is_written_as_any_other() -> None:
+    assert (text_of(np.float64(2.0)), cell("number", np.float64(0.1)), csv("number", np.float64(1e22))) == (
+        *("2", "0.1"),
+        "1e+22",
+    )

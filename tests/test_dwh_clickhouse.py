@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from datetime import date
 from pathlib import Path
@@ -114,3 +115,18 @@ def test_bytes_that_are_no_text_are_replaced_and_long_text_is_cut(
     assert csv_of(warehouse, "bytes").decode().startswith('a;b\n"a\ufffdб;";""\n"";"я\n')
     assert cells_of(warehouse, "bytes")["a"][0] == "a\ufffdб;"
     assert cells_of(warehouse, "bytes")["b"][1].replace("\\n", "\n") == "я\n" * 16_377 + "я… [обрезано]"
+
+
+@pytest.mark.parametrize("delimiter", ["\\", "%", "\t", "{", "?"])
+def test_any_delimiter_stands_between_fields_and_is_quoted_inside_them(
+    clickhouse: Server, warehouse: ClickHouseWarehouse, delimiter: str
+) -> None:
+    columns, values = "k UInt8, a String, b UInt8, c String", [(2, f"x{delimiter}y", 5, "\\N")]
+    table(clickhouse, "delimited", columns, "SELECT 1, '', 0, ''")
+    clickhouse.run("INSERT INTO delimited VALUES", values)
+    rows = list(
+        csv.reader(
+            io.StringIO(csv_of(warehouse, "delimited", CsvDialect(delimiter)).decode("utf-8-sig")), delimiter=delimiter
+        )
+    )
+    assert rows == [["a", "b", "c"], ["", "0", ""], [f"x{delimiter}y", "5", "\\N"]]

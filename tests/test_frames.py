@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from errors import Interrupted, UserError
 from frames import Result, prepare
 from tests.conftest import Daemon, Queries
 from tests.exporting import Bench, bench
+from tests.workbooks import by_calamine, by_openpyxl
 
 __all__ = ["bench"]
 
@@ -131,3 +133,66 @@ def test_a_computed_form_serves_a_row_of_the_web_ui(start_daemon: Callable[..., 
         "2024-02-29 00:00:00",
         "2024-03-01 00:00:00",
     ]
+
+
+# --- columns of objects -----------------------------------------------------------------------------------------------
+
+
+def scalars() -> pd.DataFrame:
+    """What a row-wise computation leaves behind: numpy's own scalars, in columns that are no arrays of numpy's."""
+    return pd.DataFrame(
+        {
+            "Доля": [np.float64(2.0), np.float32(0.5), np.float64("nan"), np.longdouble(1e20)],
+            "Штук": [np.int64(5), None, np.uint8(7), 8],
+            "Порожний": [np.True_, np.False_, None, True],
+            "Имя": [np.str_("Лена"), None, "=1", np.bytes_(b"\x01")],
+            "Когда": [np.datetime64("2024-02-29T12:30", "ns"), None, np.datetime64("2024-03-01"), pd.NaT],
+            "Идёт": [np.timedelta64(90, "s"), None, pd.Timedelta(days=1), np.timedelta64("NaT")],
+        },
+        dtype=object,
+    ).assign(Редкий=pd.arrays.SparseArray([1, 0, 0, 2]))
+
+
+def test_scalars_of_numpy_are_numbers_in_csv(bench: Bench) -> None:
+    make(bench, "a.csv", scalars())
+    assert bench.file("a.csv").read_text("utf-8-sig").splitlines()[1:] == [
+        "2;5;t;Лена;2024-02-29 12:30:00;00:01:30;1",
+        "0.5;;f;;;;0",
+        ";7;;=1;2024-03-01 00:00:00;1 day;0",
+        "1e+20;8;t;\\x01;;;2",
+    ]
+
+
+def test_scalars_of_numpy_are_real_values_in_xlsx(bench: Bench) -> None:
+    make(bench, "a.xlsx", scalars())
+    rows = by_openpyxl(bench.file("a.xlsx").read_bytes())[1:]
+    assert rows[0] == [2, 5, True, "Лена", datetime.datetime(2024, 2, 29, 12, 30), "00:01:30", 1]
+    assert [row[:3] for row in rows[1:]] == [[0.5, None, False], [None, 7, None], [1e20, 8, True]]
+    assert [row[:3] for row in by_calamine(bench.file("a.xlsx").read_bytes())[1:]] == [
+        [2, 5, True],
+        [0.5, "", False],
+        ["", 7, ""],
+        [1e20, 8, True],
+    ]
+
+
+def test_numbers_beside_truths_are_read_back_all_the_same(bench: Bench) -> None:
+    mixed = pd.DataFrame({"Порожний": pd.Series([True, None], dtype=object)}), pd.DataFrame({"Порожний": [np.int64(2)]})
+    make(bench, "a.xlsx", iter(mixed))
+    content = bench.file("a.xlsx").read_bytes()
+    assert by_openpyxl(content) == [["Порожний"], [True], [None], ["2"]]
+    assert by_calamine(content) == [["Порожний"], [True], [""], ["2"]]
+
+
+# --- workbooks that only write ----------------------------------------------------------------------------------------
+
+
+def test_a_workbook_that_only_writes_is_counted_as_well(bench: Bench, sql: Queries) -> None:
+    workbook = openpyxl.Workbook(write_only=True)
+    for name, rows in (("Итог", 3), ("Пусто", 0), ("<row ", 2)):
+        sheet = workbook.create_sheet()
+        for number in range(rows):
+            sheet.append([f"{name}{number}"])
+    make(bench, "a.xlsx", workbook)
+    assert by_openpyxl(bench.file("a.xlsx").read_bytes(), 2) == [["<row 0"], ["<row 1"]]
+    assert sql("SELECT rows, total FROM tksva_q.job") == [(3, 3)]

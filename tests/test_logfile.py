@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import select
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,45 @@ def test_a_full_disk_drops_the_line_and_raises_nothing() -> None:
 def test_a_folder_that_is_not_there_is_told_when_the_handler_is_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SharedFile(tmp_path / "absent" / "queue.log")
+
+
+STUCK = """
+import logging, sys
+from pathlib import Path
+import logfile
+file = logfile.SharedFile(Path(sys.argv[1]), limit=10)
+for text in sys.stdin:
+    file.emit(logging.makeLogRecord({"msg": text.strip()}))
+    print("written", flush=True)
+"""
+
+
+def test_a_file_that_cannot_be_put_aside_holds_up_nobody(tmp_path: Path) -> None:
+    path, obstacle = tmp_path / "queue.log", tmp_path / f"queue.log.{KEPT}"
+    (tmp_path / f"queue.log.{KEPT - 1}").write_text("older")
+    obstacle.mkdir()
+    with ExitStack() as after:
+
+        def writer() -> subprocess.Popen[str]:
+            program = [sys.executable, "-c", STUCK, str(path)]
+            process = after.enter_context(
+                subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            after.callback(process.kill)
+            return process
+
+        def written(process: subprocess.Popen[str], text: str) -> bool:
+            """Whether the line was dealt with, within a minute."""
+            assert process.stdin and process.stdout
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            return bool(select.select([process.stdout], [], [], 60)[0]) and process.stdout.readline() == "written\n"
+
+        first, second = writer(), writer()
+        assert written(first, "a line too long")
+        assert written(second, "another long line")
+        obstacle.rmdir()
+        assert written(first, "one more long line")
+        assert written(second, "the last long line")
+    assert path.read_text() == "the last long line\n"
+    assert (tmp_path / "queue.log.1").read_text() == "one more long line\n"

@@ -174,3 +174,8 @@ def test_a_folder_is_absolute_and_home_is_known(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", "/home/очередь")
     assert setting_values.folder(" a/../b ") == tmp_path / "b"
     assert setting_values.folder("~/файлы") == Path("/home/очередь/файлы")
+
+
+def test_the_home_of_nobody_is_no_folder() -> None:
+    with pytest.raises(ValueError, match="«~nobody-of-that-name/x» — такого пользователя"):
+        setting_values.folder("~nobody-of-that-name/x")

@@ -62,7 +62,7 @@ def test_libreoffice_shows_every_value_without_complaint(tmp_path: Path, monkeyp
         ("number", "bigint", ["999999999999999", "!1000000000000001"], [999_999_999_999_999, "1000000000000001"]),
         ("number", "numeric", ["!0.1234567890123456789", "!NaN", "!-Infinity", r"!\\N"], [
             "0.1234567890123456789", "NaN", "-Infinity", "\\N"]),
-        ("boolean", "boolean", ["1", "0"], [True, False]),
+        ("boolean", "boolean", ["1", "0", "!2"], [True, False, "2"]),
         ("date", "date", ["61", "45351", "!1850-01-01", "!infinity"], [
             date(1900, 3, 1), date(2024, 2, 29), "1850-01-01", "infinity"]),
         ("datetime", "timestamp", ["45351.5", "!1850-01-01 00:00:00", "!20000-01-01 <BC>"], [

@@ -51,7 +51,7 @@ async def pickup(submit: Submit, count: int, conninfo: str) -> None:
     listener.cursor().execute(f"LISTEN {CHANNEL}")
     seconds = []
     for _ in range(count):
-        await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311 -- no secret  # noqa: S311 -- jitter
+        await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311 -- no secret
         submitted = time.time()
         await submit(1)
         seconds.append(await asyncio.to_thread(started, listener) - submitted)

@@ -32,7 +32,7 @@ def content(settings: Settings, rows: Sequence[Row], format_: Format) -> bytes:
 
 
 def _csv(settings: Settings, rows: Sequence[Row]) -> bytes:
-    dialect = CsvDialect(settings.csv_delimiter, settings.csv_bom, settings.csv_safe_formulas)
+    dialect = CsvDialect.of(settings)
     file = _Memory()
     writer = CsvWriter(file, csv_header(_COLUMNS, dialect))
     encoders = [csv_encoder(column, dialect) for column in _COLUMNS]

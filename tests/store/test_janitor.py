@@ -16,7 +16,7 @@ from janitor import SWEEP_SECONDS, sweep
 from object_store import ObjectStore, Stamp
 from retention import Purged
 from settings import Settings
-from tests.conftest import TABLE, Queries, make_settings
+from tests.conftest import TABLE, Daemon, Queries, make_settings, wait_for
 from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, run
@@ -25,6 +25,13 @@ HOUR = 3600
 PREPARED, PURGED = "файл подготовлен", "скрыта менеджером очереди"
 #: Purges once.
 Purge = Callable[[], list[Purged]]
+#: Somebody waits for a file that somebody else has in hand.
+WAITING = (
+    "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+)
+#: Seconds within which something comes at all.
+LONG = 60
 
 
 @pytest.fixture
@@ -150,13 +157,35 @@ def test_a_row_that_comes_while_its_older_namesake_is_purged_gets_its_object(
         bench.submit(NAME)
         exporter = threading.Thread(target=run, args=(bench, bench.claim()))
         exporter.start()
-        exporter.join(0.5)
-        assert exporter.is_alive()
+        wait_for(lambda: sql(WAITING), LONG)
     for thread in (purger, exporter):
         thread.join(20)
     mine.close()
     assert [one.post_id for one in purged] == [old]
     assert bucket.read(NAME) != b"12345"
+
+
+def test_what_keeps_the_objects_from_being_purged_is_said_once_and_when_it_is_over(
+    start_daemon: Callable[..., Daemon], sql: Queries, bucket: Bucket
+) -> None:
+    """The database answers all the while: nobody else would say it."""
+    sql(
+        "CREATE SEQUENCE tries;"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'нельзя'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON post FOR EACH ROW WHEN (NEW.task_status = '{PURGED}')"
+        " EXECUTE FUNCTION refuse()"
+    )
+    daemon = start_daemon(**bucket.settings, poll_seconds=0.1)
+    post = prepared(sql, bucket, age=73 * HOUR)
+    daemon.await_line("ERROR purge_failed .*нельзя", LONG)
+    wait_for(lambda: sql.value("SELECT last_value FROM tries") > 2, LONG)
+    sql("DROP TRIGGER refuse ON post")
+    daemon.await_line("INFO purge_goes_on", LONG)
+    sql.await_status(post, PURGED, LONG)
+    daemon.stop()
+    assert [word for word in ("purge_failed", "purge_goes_on") if daemon.log.count(word) != 1] == []
+    assert "database_away" not in daemon.log
 
 
 # --- swept ------------------------------------------------------------------------------------------------------------

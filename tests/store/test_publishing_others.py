@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 
 import jobs
 import queueing
-from db import DatabaseAway
+import retention
+from db import CALL_SECONDS, Database, DatabaseAway
 from errors import Interrupted, LostJob, StoreAway
 from exports import export
 from object_store import ObjectStore, Stamp
-from tests.conftest import TABLE, Queries
+from tests.conftest import TABLE, Queries, wait_for
 from tests.exporting import EXTRACT, Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, counting, run, whole
@@ -157,3 +159,24 @@ def test_a_purge_of_the_same_name_waits_until_the_object_is_made(
     bench.submit(NAME)
     run(bench, bench.claim())
     assert free == [False]
+
+
+def test_a_purge_of_the_same_name_is_waited_for_as_long_as_it_may_take(
+    bench: Bench, bucket: Bucket, sql: Queries, whole: bytes
+) -> None:
+    """Longer than the queue waits for any other lock."""
+    bench.submit(NAME)
+    exporter = threading.Thread(target=run, args=(bench, bench.claim()))
+    purger = Database(bench.conninfo, "purger")
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'advisory'"
+        " AND datname = current_database() AND query_start < clock_timestamp() - make_interval(secs => %s)"
+    )
+    with purger.transaction(60) as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+        cursor.execute(retention.ONE_AT_A_TIME, {"user": 1, "name": NAME})
+        exporter.start()
+        wait_for(lambda: sql(waiting, CALL_SECONDS - 1), 60)
+    exporter.join(60)
+    purger.close()
+    assert bucket.read(NAME) == whole
