@@ -14,11 +14,11 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import attempts
 import brief
 import jobs
+import leases
 import logs
 import prepared
 import processings
@@ -94,18 +94,10 @@ def end_with_daemon() -> None:
     """
     end_with_parent()
     daemon = multiprocessing.parent_process()
-    if daemon is not None and _parent_of(os.getppid()) != daemon.pid:
+    if daemon is not None and leases.parent_of(os.getppid()) != daemon.pid:
         sys.exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[1])  # after the command's name, which may hold blanks and brackets
 
 
 @dataclass(frozen=True)
@@ -222,7 +214,9 @@ class _Child:
         if job is None:
             return []
         forms = processings.brief_ones()
-        return [job, *(brief.claim_more(cursor, self.worker, self.slot, forms) if job.form in forms else [])]
+        if job.form not in forms or job.post_id is not None or job.dwh_table is not None:
+            return [job]
+        return [job, *brief.claim_more(cursor, self.worker, self.slot, forms)]
 
     def _attempt(self, job: jobs.Job) -> jobs.Settlement | None:
         settings = self.settings

@@ -40,12 +40,23 @@ def host_id() -> str:
 
 def process_id(pid: int) -> str | None:
     """Return `pid` with its start time, which a recycled pid does not share; None where no such process lives."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the process that `pid` is a child of; None where there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process, the state first; nothing where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # after the command's name, which may hold blanks and brackets
-    return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+        return []
+    return stat.rpartition(")")[2].split()  # after the command's name, which may hold blanks and brackets
 
 
 @dataclass(frozen=True)

@@ -389,3 +389,8 @@ def test_marks_that_a_crash_left_are_taken_away_at_the_start(own: Database, sql:
     give_job(own, sql, replace(me))
     assert leases.release_stale_locks(own) == []
     assert sql.value("SELECT gives_information FROM dwh_tables_info")
+
+
+def test_whose_child_a_process_is_the_kernel_tells() -> None:
+    assert leases.parent_of(os.getpid()) == os.getppid()
+    assert leases.parent_of(2**22 + 1) is None  # greater than any
