@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
+import psycopg2.extensions
+
 import attempts
 import brief
 import jobs
@@ -130,11 +132,18 @@ class _Child:
             message = self._hear()
             if isinstance(message, Stop):
                 return
+            self._forget_ended()
             batch = [message.job]
             self.lost = False
             while batch:
                 batch = self._run(batch)
             self._tell(Idle(self._is_worn(), self.lost))
+
+    def _forget_ended(self) -> None:
+        """Let go of a connection that the server has ended meanwhile: a whole job would be in vain before it shows."""
+        connection = self.database.connection
+        if connection is not None and not connection.closed and readable(connection):
+            self.database.close()
 
     def stopping(self) -> bool:
         """Tell whether the parent has asked to stop."""
@@ -182,7 +191,10 @@ class _Child:
         try:
             with self.database.transaction() as cursor:
                 runs = self._settle(cursor, runs, batch[len(runs) :])
-                following = self._claim(cursor) if not self.stopping() and not self._is_worn() else []
+                goes_on = not self.stopping() and not self._is_worn()
+                # Whoever holds the row of a table must not wait for another one's: two children could do so crosswise.
+                apart = any(run.job.dwh_table is not None for run in runs)
+                following = self._claim(cursor) if goes_on and not apart else []
         except (DatabaseAway, LostJob) as error:
             log.warning("job_lost", extra=_fields(runs[-1].job) | {"reason": str(error)})
             self.lost = True
@@ -193,7 +205,7 @@ class _Child:
             if run.end.state in {"failed", "cancelled"} and job.user_id is not None:
                 storage.remove_parts(self.settings.files_dir, job.user_id, job.id, job.attempt)
             _report(run)
-        return following
+        return self._claim_apart() if goes_on and apart else following
 
     def _settle(self, cursor: Cursor, runs: list[_Ended], rest: list[jobs.Job]) -> list[_Ended]:
         """End what was run and say how; what a batch had no time for goes back, as if it had not been claimed."""
@@ -207,6 +219,14 @@ class _Child:
         for run in others:
             ended.append(replace(run, end=jobs.settle(cursor, run.job.fence, run.job.dwh_table, run.end)))
         return ended
+
+    def _claim_apart(self) -> list[jobs.Job]:
+        try:
+            with self.database.transaction() as cursor:
+                return self._claim(cursor)
+        except DatabaseAway:
+            self.lost = True  # a job may have been claimed: the parent looks
+            return []
 
     def _claim(self, cursor: Cursor) -> list[jobs.Job]:
         """Claim the next job, and where it is a brief one those of the kind that follow it."""
@@ -237,9 +257,14 @@ class _Child:
         return attempts.DONE
 
 
-def readable(channel: Connection) -> bool:
-    """Tell whether a message is there. The channel's own `poll` costs ten times as much, once or twice a job."""
-    return bool(select.select([channel], [], [], 0)[0])
+def readable(channel: Connection | psycopg2.extensions.connection) -> bool:
+    """Tell whether a message is there, or the other end gone.
+
+    The channel's own `poll` costs ten times as much, once or twice a job.
+    """
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _fields(job: jobs.Job) -> dict[str, object]:
