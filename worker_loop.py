@@ -191,8 +191,10 @@ class WorkerLoop:
         """Wait for a child, a signal, for what the subclass listens to, or until a point of monotonic time."""
         if self._heard():
             return  # it came along with the answer to a statement: the socket has nothing more to say
-        watched: list[Any] = [self.wakeup, *self.crew.channels(), *self._listens()]
-        select.select(watched, [], [], max(0.0, until - time.monotonic()))
+        poll = select.poll()  # bears any number of children, as select.select does not
+        for watched in (self.wakeup, *self.crew.channels(), *self._listens()):
+            poll.register(watched, select.POLLIN)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
         with contextlib.suppress(BlockingIOError):
             os.read(self.wakeup, 4096)
         self._heard()
