@@ -40,7 +40,7 @@ def test_one_that_was_killed_has_a_successor_that_ends_with_the_daemon_too(
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{successor.pid}/status").read_text().splitlines())
     assert int(status["SigBlk"], 16) & 1 << signal.SIGINT - 1
     daemon.process.kill()
-    _, left = psutil.wait_procs([child, successor], timeout=10)
+    _, left = psutil.wait_procs([child, successor], timeout=60)
     for process in left:
         process.kill()
     assert left == []
