@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -32,7 +33,13 @@ def test_one_that_was_killed_has_a_successor_that_ends_with_the_daemon_too(
     first = wait_for(lambda: children_of(daemon), 60)[0].parent()
     assert first is not None
     first.kill()
-    [child] = wait_for(lambda: [child for child in children_of(daemon) if child.ppid() != first.pid], 60)
+
+    def successors() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):  # somebody ends while we look
+            return [child for child in children_of(daemon) if child.ppid() != first.pid]
+        return []
+
+    [child] = wait_for(successors, 60)
     job = submit(database, "endless")
     wait_for(lambda: job_state(sql, job)[0] == "running", 60)
     successor = child.parent()
