@@ -14,11 +14,13 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
+
+import psycopg2.extensions
 
 import attempts
 import brief
 import jobs
+import leases
 import logs
 import prepared
 import processings
@@ -94,18 +96,10 @@ def end_with_daemon() -> None:
     """
     end_with_parent()
     daemon = multiprocessing.parent_process()
-    if daemon is not None and _parent_of(os.getppid()) != daemon.pid:
+    if daemon is not None and leases.parent_of(os.getppid()) != daemon.pid:
         sys.exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[1])  # after the command's name, which may hold blanks and brackets
 
 
 @dataclass(frozen=True)
@@ -138,11 +132,18 @@ class _Child:
             message = self._hear()
             if isinstance(message, Stop):
                 return
+            self._forget_ended()
             batch = [message.job]
             self.lost = False
             while batch:
                 batch = self._run(batch)
             self._tell(Idle(self._is_worn(), self.lost))
+
+    def _forget_ended(self) -> None:
+        """Let go of a connection that the server has ended meanwhile: a whole job would be in vain before it shows."""
+        connection = self.database.connection
+        if connection is not None and not connection.closed and readable(connection):
+            self.database.close()
 
     def stopping(self) -> bool:
         """Tell whether the parent has asked to stop."""
@@ -190,7 +191,10 @@ class _Child:
         try:
             with self.database.transaction() as cursor:
                 runs = self._settle(cursor, runs, batch[len(runs) :])
-                following = self._claim(cursor) if not self.stopping() and not self._is_worn() else []
+                goes_on = not self.stopping() and not self._is_worn()
+                # Whoever holds the row of a table must not wait for another one's: two children could do so crosswise.
+                apart = any(run.job.dwh_table is not None for run in runs)
+                following = self._claim(cursor) if goes_on and not apart else []
         except (DatabaseAway, LostJob) as error:
             log.warning("job_lost", extra=_fields(runs[-1].job) | {"reason": str(error)})
             self.lost = True
@@ -201,7 +205,7 @@ class _Child:
             if run.end.state in {"failed", "cancelled"} and job.user_id is not None:
                 storage.remove_parts(self.settings.files_dir, job.user_id, job.id, job.attempt)
             _report(run)
-        return following
+        return self._claim_apart() if goes_on and apart else following
 
     def _settle(self, cursor: Cursor, runs: list[_Ended], rest: list[jobs.Job]) -> list[_Ended]:
         """End what was run and say how; what a batch had no time for goes back, as if it had not been claimed."""
@@ -216,13 +220,23 @@ class _Child:
             ended.append(replace(run, end=jobs.settle(cursor, run.job.fence, run.job.dwh_table, run.end)))
         return ended
 
+    def _claim_apart(self) -> list[jobs.Job]:
+        try:
+            with self.database.transaction() as cursor:
+                return self._claim(cursor)
+        except DatabaseAway:
+            self.lost = True  # a job may have been claimed: the parent looks
+            return []
+
     def _claim(self, cursor: Cursor) -> list[jobs.Job]:
         """Claim the next job, and where it is a brief one those of the kind that follow it."""
         job = jobs.claim(cursor, self.worker, self.slot)
         if job is None:
             return []
         forms = processings.brief_ones()
-        return [job, *(brief.claim_more(cursor, self.worker, self.slot, forms) if job.form in forms else [])]
+        if job.form not in forms or job.post_id is not None or job.dwh_table is not None:
+            return [job]
+        return [job, *brief.claim_more(cursor, self.worker, self.slot, forms)]
 
     def _attempt(self, job: jobs.Job) -> jobs.Settlement | None:
         settings = self.settings
@@ -243,9 +257,14 @@ class _Child:
         return attempts.DONE
 
 
-def readable(channel: Connection) -> bool:
-    """Tell whether a message is there. The channel's own `poll` costs ten times as much, once or twice a job."""
-    return bool(select.select([channel], [], [], 0)[0])
+def readable(channel: Connection | psycopg2.extensions.connection) -> bool:
+    """Tell whether a message is there, or the other end gone.
+
+    The channel's own `poll` costs ten times as much, once or twice a job.
+    """
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _fields(job: jobs.Job) -> dict[str, object]:

@@ -58,7 +58,7 @@ class Hour:
 
 
 def add_rescued(cursor: Cursor, form: str | None) -> None:
-    """Count a job that is taken over from a worker that died; the last lock that the transaction takes."""
+    """Count a job that is taken over from a worker that died; the caller's last lock but those of its commit."""
     cursor.execute(
         "INSERT INTO tksva_q.counter AS c (form, outcome, format, bucket, spread, jobs, present, seconds, rows, bytes)"
         " VALUES (%s, 'rescued', '', -1, pg_backend_pid() %% 16, 1, 0, 0, 0, 0)"

@@ -3,7 +3,7 @@
 What others do to it is in `queueing.py`.
 
 `tksva_q.job` is the queue's memory; where a job came in as a row of `post`, the row is written in the
-same transaction. Locks are always taken in the order job, post, warehouse table.
+same transaction. Locks are always taken in the order job, post, warehouse table, and of those one a transaction.
 """
 
 import json
@@ -200,12 +200,8 @@ def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement)
     Raises:
         LostJob: another worker owns the job; nothing was written.
     """
-    if dwh_table is not None or end.state == "waiting":
-        cancelled = _hold(cursor, fence)
-        if cancelled and end.state == "waiting":
-            end = CANCELLED
-    if dwh_table is not None:
-        table_lock.hold(cursor, dwh_table)
+    if end.state == "waiting" and _hold(cursor, fence):
+        end = CANCELLED
     _SETTLE.run(
         cursor,
         {

@@ -6,6 +6,7 @@ once; one on another machine is dead when its lease has run out.
 
 import os
 import socket
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from attempts import after_loss
 from db import Cursor, Database
 from errors import LostJob
 from prepared import Prepared
+
+#: Seconds after which the rest of the jobs of dead workers is left to the next call: the caller has a lease of its own.
+RESCUE_SECONDS = 1.0
 
 # The other workers, and those that have jobs and are in no list.
 _OTHERS = Prepared(
@@ -40,12 +44,23 @@ def host_id() -> str:
 
 def process_id(pid: int) -> str | None:
     """Return `pid` with its start time, which a recycled pid does not share; None where no such process lives."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the process that `pid` is a child of; None where there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process, the state first; nothing where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # after the command's name, which may hold blanks and brackets
-    return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+        return []
+    return stat.rpartition(")")[2].split()  # after the command's name, which may hold blanks and brackets
 
 
 @dataclass(frozen=True)
@@ -92,13 +107,18 @@ def rescue(database: Database, me: Worker, max_attempts: int) -> list[jobs.Job]:
     """Take the jobs of dead workers back to the queue, each in a transaction of its own.
 
     Returns:
-        The jobs that were taken back.
+        The jobs that were taken back: not all there are where it took RESCUE_SECONDS, the next call goes on.
     """
     rescued: list[jobs.Job] = []
+    until = time.monotonic() + RESCUE_SECONDS
     for worker, seen_at in _dead(database, me):
         with database.statement() as cursor:
             left = jobs.running(cursor, worker)
-        rescued += [job for job in left if _take_back(database, job, max_attempts)]
+        for job in left:
+            if _take_back(database, job, max_attempts):
+                rescued.append(job)
+            if time.monotonic() > until:
+                return rescued
         with database.statement() as cursor:
             cursor.execute(  # unless it has renewed meanwhile: it lives, and may claim again
                 "DELETE FROM tksva_q.worker WHERE id = %s AND seen_at::text = %s"

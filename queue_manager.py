@@ -40,6 +40,9 @@ from schedules import Schedule
 from supervisor import Supervisor
 from worker_loop import WorkerLoop
 
+#: Seconds after which the rest of the jobs that nobody wants is left to the next second: the loop has a lease to renew.
+CANCEL_SECONDS = 1.0
+
 
 def examine(request: Request) -> str | None:
     """Say which warehouse table a request reads; raise UserError where it cannot become a job."""
@@ -95,8 +98,11 @@ class QueueManager(WorkerLoop):
             purged.tell()
         with self.database.statement() as cursor:
             unwanted = retention.unwanted(cursor)
+        until = time.monotonic() + CANCEL_SECONDS
         for job_id in unwanted:
             control.cancel(self.database, self.settings, job_id)
+            if time.monotonic() > until:
+                break
         for job in leases.rescue(self.database, self.me, self.settings.max_attempts):
             settling.clear_parts(self.database, self.settings, job)
             log.warning(

@@ -26,7 +26,8 @@ def migrate(conninfo: str, target: str = "head", workloads: Iterable[str] = ()) 
 
     Raises:
         DatabaseAway: the server cannot be reached, or broke the connection.
-        QueueError: the server does not let it; nothing was changed.
+        QueueError: the schema is newer than this code, and nothing was changed; or the server does not let it. The
+            queue's tables are one transaction, those of each workload another: what came before stays.
     """
     from alembic import command  # noqa: PLC0415 -- a third of a second that only a migration needs
 
@@ -34,12 +35,16 @@ def migrate(conninfo: str, target: str = "head", workloads: Iterable[str] = ()) 
     try:
         with _locked(conninfo) as cursor:
             if target == "base":
-                for tree in (*(name for name in trees() if current(cursor, name)), ""):
+                made = [*(name for name in trees() if current(cursor, name)), ""]
+                _refuse_newer(cursor, made)
+                for tree in made:
                     command.downgrade(alembic_config(conninfo, tree), target)
                 # Alembic's version tables are the last things in it.
                 cursor.execute("DROP SCHEMA IF EXISTS tksva_q CASCADE")
             else:
-                for tree in ("", *(name for name in workloads if name in trees())):
+                wanted = ["", *(name for name in workloads if name in trees())]
+                _refuse_newer(cursor, wanted)
+                for tree in wanted:
                     command.upgrade(alembic_config(conninfo, tree), target)
     except psycopg2.Error as error:
         if is_away(error):
@@ -70,6 +75,14 @@ def current(cursor: Cursor, tree: str = "") -> str | None:
     cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier("tksva_q", _version_table(tree))))
     row = cursor.fetchone()
     return str(row[0]) if row else None
+
+
+def _refuse_newer(cursor: Cursor, versioned: Iterable[str]) -> None:
+    for tree in versioned:
+        version, ours = current(cursor, tree), head(tree)
+        if version is not None and version > ours:
+            whose = f"the schema of {tree}" if tree else "the schema tksva_q"
+            raise QueueError(f"{whose} is at version {version}, newer than this code ({ours}): update the code")
 
 
 def outdated(cursor: Cursor, workloads: Iterable[str]) -> list[str]:

@@ -98,7 +98,7 @@ class State:
     name: str
     instances: int  # daemons that run it, or are to
     alive: int  # of them
-    lives: float | None  # seconds since the youngest of them began
+    lives: float | None  # seconds since the first of them began
     seen: float | None  # seconds since the last sign of life of any
     trouble: str | None
     restarts: int

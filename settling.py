@@ -36,8 +36,8 @@ def settle(database: Database, settings: Settings, job: jobs.Job, death: Death |
 def end_of(job: jobs.Job, death: Death | None, settings: Settings) -> jobs.Settlement:
     """Return how the attempt ends: what the death was decides whether it counts, and what the next one changes."""
     # Claimed ahead of the one that its child was at, or done and not written down yet.
-    beside = death is not None and death.started is not None and death.started.job.id != job.id
-    if job.cancel or (death and death.cause == "cancelled" and not beside):
+    beside = death is not None and death.started is not None and death.started.job.fence != job.fence
+    if job.cancel:
         return jobs.CANCELLED
     if death is None:
         return attempts.after_loss(job, "its worker lost the database", settings.max_attempts)

@@ -4,6 +4,8 @@ import os
 import random
 import time
 
+import psycopg2
+
 import db
 import janitor
 import leases
@@ -21,23 +23,23 @@ def prepare(settings: Settings, conninfo: str) -> None:
 
     Raises:
         DatabaseAway: the server cannot be reached.
-        QueueError: the schema is newer than this code.
+        QueueError: the schema is newer than this code, or a right is missing.
     """
     database = db.Database(conninfo, "tksva_q start")
-    with database.statement() as cursor:
-        version = schema.current(cursor)
-        outdated = schema.outdated(cursor, settings.integrations)
-    if version is None or version < schema.head() or outdated:
-        schema.migrate(conninfo, workloads=settings.integrations)
-        log.info("schema_migrated", extra={"version": schema.head(), "workloads": ",".join(outdated) or None})
-    elif version > schema.head():
-        raise QueueError(
-            f"the schema tksva_q is at version {version}, newer than this code ({schema.head()}): update the code"
-        )
-    adopted = adopt_unfinished(database)
-    tables = leases.release_stale_locks(database)
-    swept = storage.sweep(settings.files_dir, lambda: _live(database))
-    database.close()
+    try:
+        with database.statement() as cursor:
+            version = schema.current(cursor)
+            outdated = schema.outdated(cursor, settings.integrations)
+        if version != schema.head() or outdated:
+            schema.migrate(conninfo, workloads=settings.integrations)
+            log.info("schema_migrated", extra={"version": schema.head(), "workloads": ",".join(outdated) or None})
+        adopted = adopt_unfinished(database)
+        tables = leases.release_stale_locks(database)
+        swept = storage.sweep(settings.files_dir, lambda: _live(database))
+    except psycopg2.Error as error:
+        raise QueueError(f"the database does not let the queue start: {db.one_line(error)}") from error
+    finally:
+        database.close()
     log.info(
         "started", extra={"adopted": adopted, "unlocked": ",".join(tables) or None, "swept": swept, "pid": os.getpid()}
     )

@@ -117,7 +117,7 @@ class Supervisor:
             return
         place.deaths = 1 if now - place.alive > PROVEN_SECONDS else place.deaths + 1
         first, longest = PAUSE_SECONDS
-        pause = min(longest, first * 2 ** (place.deaths - 1))
+        pause = min(longest, first * 2 ** min(place.deaths - 1, 10))  # a float holds no 2**1024
         place.due = now + pause
         self._deaths.append((place.name, reason))
         log.error("service_died", extra={"service": place.name, "reason": reason, "pause": pause})

@@ -24,27 +24,23 @@ MARK: Final = """
 _READ = "EXISTS (SELECT FROM tksva_q.job WHERE dwh_table = dwh_table_name AND state = 'running')"
 
 
-def hold(cursor: Cursor, table: str) -> None:
-    """Take the table's row lock, before the job's own row changes.
-
-    What follows in the same transaction then sees every claim that was made before: two jobs that end together
-    cannot each take the other for still running.
-    """
-    cursor.execute("SELECT FROM dwh_tables_info WHERE dwh_table_name = %s FOR UPDATE", (table,))
-
-
 def release(cursor: Cursor, table: str) -> None:
-    """Take the mark away, unless another job still reads the table. Call `hold` first, in the same transaction."""
+    """Take the mark away, unless another job still reads the table; call it when the job's own row has changed.
+
+    The row is locked by a statement of its own, so that the next one sees every claim and every end that came before:
+    two jobs that end together cannot each take the other for still running.
+    """
     cursor.execute(
-        "UPDATE dwh_tables_info SET gives_information = false, gives_information_timestamp = localtimestamp"  # noqa: S608
-        f" WHERE dwh_table_name = %s AND gives_information AND NOT {_READ}",
-        (table,),
+        "SELECT FROM dwh_tables_info WHERE dwh_table_name = %(table)s FOR UPDATE;"  # noqa: S608
+        "UPDATE dwh_tables_info SET gives_information = false, gives_information_timestamp = localtimestamp"
+        f" WHERE dwh_table_name = %(table)s AND gives_information AND NOT {_READ}",
+        {"table": table},
     )
 
 
 def release_stale(cursor: Cursor) -> list[str]:
     """Take away the marks that no running job stands behind, such as a crash leaves; return the tables' names."""
-    cursor.execute("SELECT dwh_table_name FROM dwh_tables_info WHERE gives_information FOR UPDATE")
+    cursor.execute("SELECT dwh_table_name FROM dwh_tables_info WHERE gives_information ORDER BY 1 FOR UPDATE")
     if not cursor.fetchall():
         return []
     cursor.execute(

@@ -19,7 +19,7 @@ import leases
 import settings as settings_module
 import settling
 import systemd
-from errors import QueueError, StorageError
+from errors import StorageError
 from logs import log
 from workers import Crew, Death
 
@@ -29,6 +29,8 @@ DRAIN_SECONDS = 25.0
 LEASE_MARGIN = 0.2
 #: Seconds between two tries to reach the database: from the first to the longest.
 RECONNECT_SECONDS = (0.1, 1.5)
+#: What the loop outlives: an outage, a full disk, a right that was taken away and may be given back.
+TROUBLE = (db.DatabaseAway, StorageError, psycopg2.Error)
 
 
 class WorkerLoop:
@@ -109,11 +111,7 @@ class WorkerLoop:
             self._work()
             self._recovered()
             self.watchdog.feed()
-        except (
-            db.DatabaseAway,
-            StorageError,
-            psycopg2.Error,
-        ) as error:  # a right that was taken away may be given back, too
+        except TROUBLE as error:
             self._away(error)
             return
         self.turn_seconds = max(self.turn_seconds, time.monotonic() - began)
@@ -161,7 +159,7 @@ class WorkerLoop:
                 settling.settle(self.database, self.settings, job, self.deaths.get(job.slot))
             elif job.cancel and slot.started and slot.started.job.id == job.id:
                 self.crew.kill(job.slot, "cancelled")
-        self.deaths = {number: death for number, death in self.deaths.items() if number in self.crew.busy()}
+        self.deaths = {}
 
     def _settle_lost(self) -> None:
         if self.deaths:
@@ -193,8 +191,10 @@ class WorkerLoop:
         """Wait for a child, a signal, for what the subclass listens to, or until a point of monotonic time."""
         if self._heard():
             return  # it came along with the answer to a statement: the socket has nothing more to say
-        watched: list[Any] = [self.wakeup, *self.crew.channels(), *self._listens()]
-        select.select(watched, [], [], max(0.0, until - time.monotonic()))
+        poll = select.poll()  # bears any number of children, as select.select does not
+        for watched in (self.wakeup, *self.crew.channels(), *self._listens()):
+            poll.register(watched, select.POLLIN)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
         with contextlib.suppress(BlockingIOError):
             os.read(self.wakeup, 4096)
         self._heard()
@@ -257,7 +257,7 @@ class WorkerLoop:
         try:
             if time.monotonic() >= self.renew_at:
                 self._renew()
-        except db.DatabaseAway:
+        except TROUBLE:
             self._guard_lease()
 
     def _leave(self) -> None:
@@ -265,5 +265,5 @@ class WorkerLoop:
             self._watch_running()
             with self.database.statement(2) as cursor:
                 self.me.leave(cursor)
-        except (db.DatabaseAway, QueueError) as error:
-            log.warning("left_without_word", extra={"reason": str(error)})
+        except TROUBLE as error:
+            log.warning("left_without_word", extra={"reason": db.one_line(error)})

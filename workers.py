@@ -7,6 +7,7 @@ one is there in milliseconds. The fork server ends with the daemon, and every ch
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -91,8 +92,7 @@ class Crew:
         self._context = multiprocessing.get_context("forkserver")
         integrations = [f"integrations.{name}" for name in settings.integrations]
         self._context.set_forkserver_preload(["fork_server", "child", "dwh_postgres", "xlsx", *integrations])
-        if children:
-            _start_fork_server()
+        raise_descriptor_limit()
         self._vacant: dict[int, float] = {}  # slots without a child -> when to hire, in monotonic seconds
         self.slots = [self._hire(number) for number in range(children)]
 
@@ -109,11 +109,11 @@ class Crew:
         return Slot(number, process, ours)
 
     def idle(self) -> list[int]:
-        """Return the slots whose child has nothing to do."""
+        """Return the slots whose child has nothing to do, and is not about to die."""
         return [
             slot.number
             for slot in self.slots
-            if not slot.busy and not slot.stopping and slot.number not in self._vacant
+            if not slot.busy and not slot.stopping and slot.cause is None and slot.number not in self._vacant
         ]
 
     def lost(self) -> set[int]:
@@ -155,7 +155,7 @@ class Crew:
 
     def _understand(self, slot: Slot, message: child.Started | child.Idle) -> None:
         match message:
-            case child.Started(_, time_limit):
+            case child.Started(_, time_limit) if slot.cause is None:  # else the kill is for the one before
                 slot.started = message
                 slot.deadline = time.monotonic() + time_limit
             case child.Idle(retiring, lost):
@@ -163,8 +163,7 @@ class Crew:
                 slot.lost = slot.lost or lost
                 if retiring and not slot.stopping:
                     self._dismiss(slot)
-                    self.slots[slot.number] = self._hire(slot.number)
-                    self.slots[slot.number].lost = slot.lost
+                    self._replace(slot)
 
     def _dismiss(self, slot: Slot) -> None:
         with contextlib.suppress(OSError):
@@ -180,8 +179,12 @@ class Crew:
         elif not slot.ran:
             self._vacant[slot.number] = time.monotonic() + REHIRE_SECONDS
         else:
-            self.slots[slot.number] = self._hire(slot.number)
+            self._replace(slot)
         return death
+
+    def _replace(self, slot: Slot) -> None:
+        self.slots[slot.number] = self._hire(slot.number)
+        self.slots[slot.number].lost = slot.lost
 
     def _death(self, slot: Slot) -> Death:
         before, self._oom_kills = self._oom_kills, oom_kills()
@@ -230,7 +233,7 @@ class Crew:
 
 
 def _start_fork_server() -> None:
-    """Start the fork server deaf to Ctrl-C: the daemon alone answers it, also while the other one still imports.
+    """Start the fork server, if there is none, deaf to Ctrl-C: the daemon alone answers it, also while that imports.
 
     Python before 3.13 does not hand `sys.path` on: from another folder it would find nothing to preload, say
     nothing, and leave the imports to every new child.
@@ -252,13 +255,20 @@ def start_process(process: ForkServerProcess) -> None:
     """Start a child; where the fork server dies over it, another one is tried."""
     for pause in RESTART_SECONDS:
         try:
+            _start_fork_server()  # or a dead one's successor would come from `start`, and know nothing of its daemon
             process.start()
         except (EOFError, OSError):
             time.sleep(pause)
-            _start_fork_server()
         else:
             return
+    _start_fork_server()
     process.start()
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and those that it starts, open as many files as the system allows: a child takes three."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def oom_kills() -> int | None:

@@ -164,6 +164,24 @@ def test_a_child_runs_batch_after_batch_in_the_order_of_the_queue(parent: Parent
     assert sql("SELECT count(*) FROM tksva_q.job GROUP BY started_at ORDER BY started_at") == [(1,), (20,), (20,), (9,)]
 
 
+@pytest.mark.parametrize("column", ["post", "table"])
+def test_what_comes_first_and_tells_others_of_its_end_is_no_head_of_a_batch(
+    parent: Parent, sql: Queries, ran: list[int], column: str
+) -> None:
+    first, head, *rest = [parent.submit("brief") for _ in range(4)]
+    post = sql.post("a.csv")
+    if column == "post":
+        sql("UPDATE tksva_q.job SET post_id = %s, user_id = 1 WHERE id = %s", post, head)
+    else:
+        sql("UPDATE tksva_q.job SET dwh_table = %s WHERE id = %s", TABLE, head)
+    parent.give()
+    assert parent.until_idle() == ([first, head, *rest], child.Idle(retiring=False, lost=False))
+    assert sql("SELECT DISTINCT state FROM tksva_q.job") == [("done",)]
+    assert sql.status(post) == ("файл подготовлен" if column == "post" else "в очереди")
+    assert not sql.value("SELECT gives_information FROM dwh_tables_info")
+    assert ran == [first, head, *rest]
+
+
 def test_a_job_of_a_batch_that_fails_fails_alone(parent: Parent, sql: Queries, ran: list[int]) -> None:
     parent.submit("brief")
     bad = [parent.submit("brief", file_name=name) for name in ("", "wrong", "")][1]

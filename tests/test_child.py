@@ -9,7 +9,7 @@ import jobs
 from errors import UserError
 from processings import REGISTER, Processing
 from tasks import Task
-from tests.conftest import Queries
+from tests.conftest import TABLE, Queries, server_cursor, wait_for
 from tests.parent import Parent, parent
 
 __all__ = ["parent"]
@@ -79,3 +79,52 @@ def test_a_child_that_has_grown_asks_to_be_replaced(parent: Parent, form: str, m
     ids = [parent.submit(form) for _ in range(2)]
     parent.give()
     assert parent.until_idle() == (ids[:1], child.Idle(retiring=True, lost=False))
+
+
+def test_a_child_holds_no_table_while_it_waits_for_another(
+    parent: Parent, sql: Queries, form: str, database: str
+) -> None:
+    other = "audit.other"
+    sql("INSERT INTO dwh_tables_info (dwh_table_name) VALUES (%s)", other)
+    hold = "SELECT FROM dwh_tables_info WHERE dwh_table_name = %s FOR UPDATE"
+    first, second = (parent.submit(form, dwh_table=table) for table in (TABLE, other))
+    with server_cursor(database) as elsewhere:  # another child ends a job that has read the other table ...
+        elsewhere.connection.autocommit = False
+        elsewhere.execute(hold, (other,))
+        parent.give()
+        wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 60)
+        elsewhere.execute(hold, (TABLE,))  # ... and goes on with one that reads this
+        assert sql.value("SELECT state FROM tksva_q.job WHERE id = %s", first) == "done"
+        elsewhere.connection.rollback()
+    assert parent.until_idle() == ([first, second], child.Idle(retiring=False, lost=False))
+    assert sql("SELECT DISTINCT state FROM tksva_q.job") == [("done",)]
+    assert sql("SELECT DISTINCT gives_information FROM dwh_tables_info") == [(False,)]
+
+
+def test_a_child_that_cannot_claim_apart_says_that_a_job_may_be_lost(
+    parent: Parent, sql: Queries, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = parent.submit(form, dwh_table=TABLE)
+    report = child._report
+
+    def cut(run: child._Ended) -> None:
+        report(run)
+        sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tksva_q child 0'")
+
+    monkeypatch.setattr(child, "_report", cut)
+    parent.give()
+    assert parent.until_idle() == ([ended], child.Idle(retiring=False, lost=True))
+    assert sql("SELECT state, spent FROM tksva_q.job") == [("done", 1)]
+
+
+def test_a_connection_that_ended_while_its_child_was_idle_costs_the_next_job_nothing(
+    parent: Parent, sql: Queries, form: str
+) -> None:
+    connected = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tksva_q child 0'"
+    (pid,) = wait_for(lambda: sql(connected), 60)[0]
+    sql("SELECT pg_terminate_backend(%s)", pid)
+    wait_for(lambda: not sql(connected), 60)
+    parent.submit(form, max_attempts=1)
+    parent.give()
+    assert parent.until_idle()[1] == child.Idle(retiring=False, lost=False)
+    assert sql("SELECT state, spent FROM tksva_q.job") == [("done", 1)]

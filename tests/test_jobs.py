@@ -14,7 +14,7 @@ from errors import LostJob
 from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
-from tests.conftest import TABLE, Queries
+from tests.conftest import TABLE, Queries, server_cursor, wait_for
 
 __all__ = ["worker"]  # a fixture
 
@@ -260,4 +260,23 @@ def test_a_job_that_was_cancelled_meanwhile_does_not_wait_for_another_attempt(
     ]
     assert sql("SELECT outcome FROM tksva_q.attempt") == [("cancelled",)]
     assert sql.status(post) == "ошибка"
+    assert not locked(sql)
+
+
+def test_an_end_that_waits_for_the_row_of_post_holds_no_table(
+    own: Database, sql: Queries, database: str, worker: str
+) -> None:
+    post = sql.post("a.csv")
+    take_in(own)
+    job = certain(own, worker)
+    with server_cursor(database) as page:  # the web UI is about to change several rows
+        page.connection.autocommit = False
+        page.execute("SELECT FROM post WHERE id = %s FOR UPDATE", (post,))
+        ending = threading.Thread(target=settle, args=(own, job))
+        ending.start()
+        wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 60)
+        assert sql("SELECT gives_information FROM dwh_tables_info FOR UPDATE NOWAIT") == [(True,)]
+        page.connection.rollback()
+    ending.join()
+    assert sql.status(post) == "файл подготовлен"
     assert not locked(sql)

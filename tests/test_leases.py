@@ -389,3 +389,22 @@ def test_marks_that_a_crash_left_are_taken_away_at_the_start(own: Database, sql:
     give_job(own, sql, replace(me))
     assert leases.release_stale_locks(own) == []
     assert sql.value("SELECT gives_information FROM dwh_tables_info")
+
+
+def test_whose_child_a_process_is_the_kernel_tells() -> None:
+    assert leases.parent_of(os.getpid()) == os.getppid()
+    assert leases.parent_of(2**22 + 1) is None  # greater than any
+
+
+def test_a_rescue_that_takes_long_goes_on_the_next_time(
+    own: Database, sql: Queries, me: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RESCUE_SECONDS", -1.0)
+    dead = other(own)
+    left = [give_job(own, sql, dead).id for _ in range(2)]
+    expire(sql, dead)
+    assert rescued(own, me) == left[:1]
+    assert workers(sql) == {me.id, dead.id}
+    assert rescued(own, me) == left[1:]
+    assert rescued(own, me) == []
+    assert workers(sql) == {me.id}

@@ -12,7 +12,7 @@ from db import Database
 from jobs import Settlement
 from queueing import Plan
 from tests.claims import certain, claim, settle, take_in, worker
-from tests.conftest import TABLE, Queries
+from tests.conftest import TABLE, Queries, wait_for
 
 __all__ = ["worker"]  # a fixture
 
@@ -28,9 +28,13 @@ def woken(sql: Queries) -> bool:
     """Whether a loop that listens was told since it last looked: what is told comes in its order, so ask for a mark."""
     sql("SELECT pg_notify(%s, 'mark')", queueing.CHANNEL)
     told: list[str] = []
-    while "mark" not in told:
+
+    def marked() -> bool:
         sql.connection.poll()
-        told += [sql.connection.notifies.pop(0).payload for _ in range(len(sql.connection.notifies))]
+        told.extend(sql.connection.notifies.pop(0).payload for _ in range(len(sql.connection.notifies)))
+        return "mark" in told
+
+    wait_for(marked, 60)
     return told != ["mark"]
 
 

@@ -58,9 +58,10 @@ def test_an_out_of_memory_kill_halves_the_page() -> None:
     assert end_of(job(), death(out_of_memory=True), SETTINGS).chunk_size == 500
 
 
-@pytest.mark.parametrize("how", [death("cancelled"), None])
-def test_a_cancelled_job_does_not_go_on(how: Death | None) -> None:
+@pytest.mark.parametrize("how", [death("cancelled"), death("stopping"), death("time limit"), death(), None])
+def test_a_job_ends_cancelled_where_somebody_has_asked_for_it_and_nowhere_else(how: Death | None) -> None:
     assert end_of(job(cancel=True), how, SETTINGS).state == "cancelled"
+    assert end_of(job(), how, SETTINGS).state == "waiting"
 
 
 def test_stopping_spends_no_attempt() -> None:
@@ -79,10 +80,11 @@ def test_a_lost_database_spends_an_attempt_only_where_no_row_was_added(how: Deat
 
 @pytest.mark.parametrize("cause", [None, "cancelled", "time limit", "stopping"])
 def test_a_job_that_its_child_was_not_at_is_neither_charged_nor_cancelled(cause: Cause | None) -> None:
-    of_another = Death(0, child.Started(dataclasses.replace(job(), id=2), 10), cause, -9)
-    assert end_of(job(spent=3), of_another, SETTINGS) == Settlement(
-        "waiting", "given back", "its process ended with another job", refund=True
-    )
-    assert end_of(job(cancel=True), of_another, SETTINGS).state == "cancelled"
+    for other in (dataclasses.replace(job(), id=2), job(spent=2)):  # the same job's earlier attempt is another, too
+        of_another = Death(0, child.Started(other, 10), cause, -9)
+        assert end_of(job(spent=3), of_another, SETTINGS) == Settlement(
+            "waiting", "given back", "its process ended with another job", refund=True
+        )
+        assert end_of(job(cancel=True), of_another, SETTINGS).state == "cancelled"
     its_own = Death(0, child.Started(job(), 10), cause, -9)
     assert end_of(job(), its_own, SETTINGS).reason != "its process ended with another job"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psycopg2.extensions
 import pytest
 
 import db
@@ -40,6 +41,27 @@ def test_a_newer_schema_is_refused_in_one_line(database: str, sql: Queries, tmp_
     sql("UPDATE tksva_q.alembic_version SET version_num = '9999'")
     with pytest.raises(QueueError, match=r"9999.*update the code"):
         startup.prepare(make_settings(database, tmp_path), database)
+
+
+def test_a_workload_newer_than_the_code_is_refused_in_one_line(database: str, sql: Queries, tmp_path: Path) -> None:
+    settings = make_settings(database, tmp_path, integrations="deals")
+    startup.prepare(settings, database)
+    sql("UPDATE tksva_q.alembic_version_deals SET version_num = '9999'")
+    with pytest.raises(QueueError, match=r"of deals is at version 9999.*update the code"):
+        startup.prepare(settings, database)
+    startup.prepare(make_settings(database, tmp_path), database)  # where it is off it is nobody's matter
+
+
+def test_a_right_that_is_missing_is_told_in_one_line(database: str, sql: Queries, tmp_path: Path) -> None:
+    role = f"reader_{sql.value('SELECT current_database()')}"
+    sql(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA tksva_q TO {role}")
+    sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public, tksva_q TO {role}")
+    settings = make_settings(psycopg2.extensions.make_dsn(database, user=role), tmp_path)
+    try:
+        with pytest.raises(QueueError, match=r"^the database does not let the queue start: permission denied .* post$"):
+            startup.prepare_when_possible(settings)
+    finally:
+        sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 def test_a_database_that_comes_later_is_waited_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import services
 from db import Database
 from leases import Worker
 from services import Service
-from supervisor import Supervisor
+from supervisor import PAUSE_SECONDS, Supervisor
 from tests.conftest import ROOT, Daemon, Queries, make_settings, wait_for
 from tests.web.conftest import start_web
 from tests.web.server import Web
@@ -152,6 +153,31 @@ def test_a_service_that_gives_no_sign_of_life_is_ended_and_started_again(
     finally:
         crew.close()
         own.close()
+
+
+def test_a_service_that_has_died_all_night_is_started_again_after_the_longest_pause(
+    database: str, order: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+    order("cook", "leave")
+    crew = Supervisor(
+        make_settings(database, tmp_path, integrations="serving"),
+        database,
+        Worker.this_process(600).id,
+        {"cook": Service("cook", lambda _: None)},
+    )
+    (place,) = crew._places
+    place.deaths = 2000
+
+    def died() -> bool:
+        crew.watch()
+        return bool(crew._deaths)
+
+    try:
+        wait_for(died, 60)
+        assert 5 < place.due - time.monotonic() <= PAUSE_SECONDS[1]
+    finally:
+        crew.close()
 
 
 def test_the_limits_fit_together() -> None:

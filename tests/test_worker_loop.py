@@ -119,3 +119,24 @@ def test_an_embedded_server_that_died_is_started_again() -> None:
         if daemon.process.poll() is None:
             daemon.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_right_that_is_taken_away_during_a_drain_does_not_end_it(
+    start_daemon: Start, sql: Queries, database: str
+) -> None:
+    daemon = start_daemon(integrations="testing")
+    job = submit(database, "patient")
+    wait_for(lambda: job_state(sql, job)[0] == "running", 60)
+    os.kill(daemon.pid, signal.SIGTERM)
+    daemon.await_line("stopping", 60)
+    sql(
+        "CREATE SEQUENCE refused;"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "  PERFORM nextval('refused'); RAISE insufficient_privilege; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON tksva_q.worker FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    wait_for(lambda: sql.value("SELECT is_called FROM refused"), 60)
+    sql("UPDATE tksva_q.job SET params = '{\"go\": true}'")
+    assert daemon.process.wait(60) == 0
+    daemon._gone()
+    assert job_state(sql, job)[0] == "done"
