@@ -54,8 +54,10 @@ def service() -> Identity:
         shown = _shown("tksva_q.service")
         with contextlib.suppress(KeyError):
             user = pwd.getpwnam(shown.get("User") or install.USER)
-            groups = {grp.getgrnam(name).gr_gid for name in shown.get("SupplementaryGroups", "").split()}
-            groups |= set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
+            groups = set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
+            for name in shown.get("SupplementaryGroups", "").split():
+                with contextlib.suppress(StorageError):  # `web_server` says so
+                    groups.add(storage.group_id(name))
             return Identity(user.pw_name, user.pw_uid, user.pw_gid, tuple(sorted(groups)))
     return Identity(_name(os.geteuid()), os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
@@ -71,7 +73,7 @@ def _shown(unit: str) -> dict[str, str]:
     """Return what systemd knows of a unit; nothing where there is no systemd."""
     if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
         return {}
-    wanted = "LoadState,ActiveState,NeedDaemonReload,User,SupplementaryGroups"
+    wanted = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,User,SupplementaryGroups"
     asked = subprocess.run(
         ["systemctl", "show", unit, "-p", wanted],  # noqa: S607 -- wherever this system has it
         capture_output=True,
@@ -214,7 +216,13 @@ def units(settings: Settings) -> Finding:
     if not _shown("tksva_q.service"):
         return Finding("службы", True, "systemd здесь нет: запускайте python queue_manager.py своими средствами")
     problems = list(_unit_problems(settings))
-    return Finding("службы", not problems, "; ".join(problems) or ", ".join(install.names()))
+    found = [f"{unit} (отключена)" if _is_off(_shown(unit)) else unit for unit in install.names()]
+    return Finding("службы", not problems, "; ".join(problems) or ", ".join(found))
+
+
+def _is_off(shown: dict[str, str]) -> bool:
+    """Tell whether the administrator has disabled a unit: a machine of workers alone needs no daemon."""
+    return shown.get("UnitFileState") == "disabled" and shown.get("ActiveState") == "inactive"
 
 
 def _unit_problems(settings: Settings) -> Iterator[str]:
@@ -227,7 +235,7 @@ def _unit_problems(settings: Settings) -> Iterator[str]:
         shown = _shown(unit)
         if shown.get("NeedDaemonReload") == "yes":
             yield "юниты изменены: sudo systemctl daemon-reload"
-        if shown.get("ActiveState") != "active":
+        if shown.get("ActiveState") != "active" and not _is_off(shown):
             yield f"{unit} не работает: sudo systemctl start {unit}, причина — journalctl -u {unit} -n 20"
 
 

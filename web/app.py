@@ -21,6 +21,7 @@ from web.announcements import Announcer
 from web.context import Context
 from web.dashboard import Dashboard
 from web.database import Address, Pool
+from web.estimates import Estimates
 from web.middleware import Around
 from web.monitor import Monitor
 from web.security import HEADERS, Guard, Refused, signing_key
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         background.BackgroundCheck("warehouse", lambda: background.warehouse_check(settings)),
         background.BackgroundCheck("disk", lambda: background.disk_check(settings)),
         Dashboard(lambda: pages.draw(context), lambda: monitor.look and monitor.look.version),
+        Estimates(settings),
         enabled,
         background.BackgroundCheck("broker", lambda: background.broker_check(settings))
         if settings.broker_url

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +19,8 @@ import schema
 from tests.conftest import Daemon, Queries, wait_for
 from tests.daily_reports.conftest import ON, Shop
 from tests.described import try_all
+from tests.web.own_postgres import frozen, own_server
 from tests.web.server import TOKEN, Web
-from tests.web.test_health import _family, own_server, postmaster
 
 __all__ = ["own_server"]
 
@@ -278,9 +276,7 @@ def test_a_database_that_hangs_is_said_to_be_away_within_five_seconds(
         web.await_answer()
         with web.client() as client:
             wait_for(lambda: client.get("/report/all").status_code == 200, 10)
-            for pid in _family(postmaster(folder)):
-                os.kill(pid, signal.SIGSTOP)
-                after.callback(os.kill, pid, signal.SIGCONT)
+            after.enter_context(frozen(folder))
             for method, path in (  # the first of them before anybody has noticed
                 ("POST", f"/report/generate?report_date={DAY}"),
                 ("GET", f"/report/?report_date={DAY}"),

@@ -22,12 +22,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.conftest import Queries, wait_for
 from tests.web.inside import Inside
-from tests.web.server import TOKEN, Web
-
-FINISHED = """
-INSERT INTO tksva_q.job (form, user_id, file_name, state, attempt, rows, bytes, finished_at)
-VALUES ('f', 1, 'Ворсино.csv', 'done', 1, 1000, 4, now()) RETURNING id
-"""
+from tests.web.server import FINISHED, TOKEN, Web
 
 
 class Hook:
