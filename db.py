@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -19,9 +19,6 @@ import psycopg2.extensions
 
 from errors import QueueError
 from settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 #: Seconds to reach the server, its authentication included.
 CONNECT_SECONDS = 5

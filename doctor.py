@@ -216,7 +216,7 @@ def inspector(cursor: Cursor) -> Finding:
             )
         elif row[0] and (row[1] or 0) > REFRESH_SECONDS:
             problems.append(
-                f"{table} обновляется уже {row[1] / 3600:.0f} ч, задачи ждут: проверьте Инспектора (tksva_p)"
+                f"{table} обновляется уже {row[1] / 3600:.0f} ч, задания ждут: проверьте Инспектора (tksva_p)"
             )
     return Finding("Инспектор", not problems, "; ".join(problems) or ", ".join(_tables()))
 

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
 import install
 import storage
 from errors import StorageError
 from findings import Finding
 from settings import Settings
+from words import size
 
-#: Bytes of free space below which an export of an ordinary size may not fit.
-LITTLE_SPACE = 1 << 30
 #: Users' folders that are named in a finding.
 NAMED = 5
 
@@ -93,10 +93,10 @@ def folder(settings: Settings, who: Identity) -> Finding:
     problem = probe(files, settings.files_group) if mine else _probe_as(who, files, settings.files_group)
     if problem:
         return Finding("папка", False, problem)
-    free = shutil.disk_usage(_existing(files)).free
-    if free < LITTLE_SPACE:
-        return Finding("папка", False, f"{files}: свободно {free >> 20} МиБ: освободите место (manage.py purge)")
-    return Finding("папка", True, f"{files}, пишет {who.name}, свободно {free >> 30} ГиБ")
+    room = disk.room(files)
+    if room.little:
+        return Finding("папка", False, f"{files}: свободно {size(room.free)}: освободите место (manage.py purge)")
+    return Finding("папка", True, f"{files}, пишет {who.name}, свободно {size(room.free)}")
 
 
 def _probe_as(who: Identity, files: Path, group: str | None) -> str:
@@ -127,7 +127,7 @@ def probe(files: Path, group: str | None) -> str:
     me = _name(os.geteuid())
     remedy = f"sudo install -d -o {me} -g {group or me} -m {storage.FOLDER_MODE:o} {files}"
     if not files.is_dir():
-        allowed = os.access(_existing(files), os.W_OK | os.X_OK)
+        allowed = os.access(disk.existing(files), os.W_OK | os.X_OK)
         return "" if allowed else f"{files}: папки нет, и {me} её не создаст: {remedy}"
     try:
         with tempfile.TemporaryDirectory(prefix=".tksva_q-doctor-", dir=files) as scratch:
@@ -152,13 +152,6 @@ def _hand_to_group(scratch: str, group: str | None) -> bool:
         return False
     # Instead of an error, the kernel leaves the bit out.
     return not group or bool(os.stat(scratch).st_mode & stat.S_ISGID)
-
-
-def _existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
-    return path
 
 
 def _user_folders(files: Path) -> list[os.DirEntry[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import disk
 import doctor_host
 import install
 import settings as settings_module
@@ -143,7 +144,8 @@ def test_root_looks_with_the_services_own_rights(database: str, tmp_path: Path, 
 
 
 def test_little_space_is_found(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_host, "LITTLE_SPACE", 1 << 62)
+    monkeypatch.setattr(disk, "LEAST_BYTES", 1 << 62)
+    monkeypatch.setattr(disk, "LEAST_SHARE", 1.1)
     only(examine(), "папка", "свободно", "purge")
 
 

@@ -23,7 +23,7 @@ import psycopg2
 from db import Cursor, Database, DatabaseAway, one_line, unforeseen
 from logs import log, redact
 from settings import Settings
-from web.words import count, size
+from words import count, size
 
 #: Seconds between two looks for finished files.
 LOOK_SECONDS = 2.0

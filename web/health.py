@@ -14,10 +14,11 @@ from pydantic import BaseModel, Field
 import reports
 import services
 from db import Cursor, DatabaseAway, unforeseen
+from findings import Finding
 from logs import log, redact
 from web import metrics
 from web.api import problems
-from web.background import BackgroundCheck, Finding
+from web.background import BackgroundCheck
 from web.context import Context, Open
 
 #: Seconds that an answer waits for the database's part of the details.
@@ -287,4 +288,4 @@ async def _found(check: BackgroundCheck) -> Finding:
     try:
         return await asyncio.wait_for(asyncio.to_thread(check), DETAIL_SECONDS)
     except TimeoutError:  # no thread was free for it
-        return Finding(False, "неизвестно")
+        return Finding(check.name, False, "неизвестно")

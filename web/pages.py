@@ -9,21 +9,13 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import reports
+import words
 from errors import QueueError
 from jobs import State
-from web import api, charts, choices, dashboard, models, words
+from web import api, charts, choices, dashboard, models
 from web.context import Authorized, Context, Open
 from web.health import health_of
 from web.security import BROWSER, SESSION, SESSION_SECONDS, cookie
-
-#: How an attempt ends, in the words of a user.
-OUTCOMES = {
-    "done": "готово",
-    "failed": "ошибка",
-    "retry": "будет повтор",
-    "given back": "возвращено в очередь",
-    "cancelled": "отменено",
-}
 
 #: Forms and their fields in the words of a user.
 TITLES = {
@@ -59,8 +51,9 @@ templates.filters |= {
     "body": body,
 }
 templates.globals |= {
-    "state_names": api.STATE_NAMES,
-    "outcomes": OUTCOMES,
+    "state_names": words.STATE_NAMES,
+    "outcomes": words.OUTCOMES,
+    "goes_on": words.GOES_ON,
     "titles": TITLES,
     "has_file": models.has_file,
     "width": charts.WIDTH,

@@ -9,7 +9,7 @@ import httpx
 from tests.conftest import Queries
 from tests.web.inside import Inside
 from tests.web.server import TOKEN, form_token
-from web.words import NARROWLY, THIN
+from words import NARROWLY, THIN
 
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode()}
 

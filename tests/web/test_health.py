@@ -20,7 +20,7 @@ from schema import migrate
 from tests.conftest import Daemon, Queries, wait_for
 from tests.web.inside import Inside
 from tests.web.own_postgres import frozen, own_server, postmaster
-from tests.web.server import Web, new_job
+from tests.web.server import Web, busy, new_job
 from workloads import Workload
 
 __all__ = ["own_server"]  # a fixture
@@ -49,7 +49,7 @@ def test_a_frozen_loop_is_seen_within_15_s(client: httpx.Client, start_daemon: C
     os.kill(daemon.pid, signal.SIGSTOP)
     began = time.monotonic()
     try:
-        wait_for(lambda: client.get("/healthz").status_code == 503, 15)
+        wait_for(lambda: client.get("/healthz").status_code == 503, busy(15))
         assert "молчит" in client.get("/healthz").json()["status"]
         assert time.monotonic() - began > 3
     finally:
@@ -74,7 +74,7 @@ def test_a_frozen_warehouse_is_shown_and_hangs_nothing(
             for _ in range(3):
                 began = time.monotonic()
                 answer = client.get("/healthz/detailed")
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < busy(5)
                 assert answer.status_code == 200
                 assert not answer.json()["warehouse"]["ok"]
             assert client.get("/healthz/detailed").json()["warehouse"]["text"].startswith("не отвечает")
@@ -112,11 +112,11 @@ def test_the_database_may_hang_and_come_back(own_server: tuple[str, Path], tmp_p
         with frozen(folder):
             began = time.monotonic()
             wait_for(lambda: statuses(client) == [503, 503, 503], 60)
-            assert time.monotonic() - began < 6.5  # 5 s, and the three answers themselves
+            assert time.monotonic() - began < busy(6.5)  # 5 s, and the three answers themselves
             for path in (*PATHS, "/", "/metrics", "/api/jobs"):
                 asked = time.monotonic()
                 assert client.get(path).status_code == 503
-                assert time.monotonic() - asked < 5
+                assert time.monotonic() - asked < busy(5)
         wait_for(lambda: statuses(client) == [200, 200, 200], 60)
         assert client.get("/").status_code == 200
         assert web.process.poll() is None
@@ -135,7 +135,7 @@ def test_the_web_process_starts_without_a_database_and_finds_it_later(
         with web.client() as client:
             began = time.monotonic()
             assert statuses(client) == [503, 503, 503]
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < busy(5)
             page = client.get("/", headers={"Accept": "text/html"})
             assert page.status_code == 503
             assert "База данных недоступна" in page.text
@@ -171,7 +171,7 @@ def test_a_workload_whose_settings_make_no_sense_is_unknown_and_hides_nothing_el
     with web.client() as client:
         wait_for(lambda: client.get("/healthz").status_code == 200, 60)
         for path in ("/healthz/detailed", "/healthz/freshness"):
-            file.write_text("")
+            file.write_text("[timers]\n")
             assert "timers" not in client.get(path).json()["checks"]
             file.write_text("[[[")
             answer = client.get(path)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import Queries, wait_for
+from tests.web.inside import Inside
 from tests.web.server import TOKEN, Web, form_token, new_job
 
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode()}
@@ -69,6 +70,14 @@ def test_files_need_the_token_and_lists_do_not(guarded: httpx.Client, sql: Queri
     assert guarded.get(f"/api/jobs/{job}/file", auth=(b"anybody", TOKEN.encode())).text == "secret"
     assert guarded.get("/api/jobs").status_code == 200
     assert guarded.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("token", ["ключ-х", "ключ-Р"])
+def test_a_token_may_end_in_any_letter(start_inside: Callable[..., Inside], token: str) -> None:
+    """Read as latin-1, the last byte of these is what Python takes for a space."""
+    inside = start_inside(api_token=token)
+    answer = inside.post("/api/jobs/1/cancel", headers={"Authorization": f"Bearer {token}".encode()})
+    assert answer.status_code == 404
 
 
 def test_a_session_lets_the_browser_in_until_it_is_forged(guarded: httpx.Client, sql: Queries) -> None:
