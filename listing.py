@@ -66,7 +66,7 @@ def status_view(status: Status, rates: dict[int, float] | None = None) -> Group:
     facts.add_row("Ждут", waiting)
     if status.incoming:
         facts.add_row("Не приняты", f"{status.incoming} (строки post, которых очередь ещё не видела)")
-    facts.add_row("Готовятся", str(len(status.running)))
+    facts.add_row("Выполняются", str(len(status.running)))
     facts.add_row("С ошибкой", Text(str(status.failed), style="red" if status.failed else ""))
     facts.add_row("Последний оборот", _loop(status))
     for table in status.tables:

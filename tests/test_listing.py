@@ -67,7 +67,7 @@ def test_what_has_no_place_in_json_is_an_error_and_not_a_guess() -> None:
 def test_an_empty_queue_is_all_noughts_and_shows_no_bars() -> None:
     assert words(listing.status_view(status())) == [
         ["Ждут", "0"],
-        ["Готовятся", "0"],
+        ["Выполняются", "0"],
         ["С ошибкой", "0"],
         ["Последний оборот", "0,4 с назад (узел, процесс 41)"],
     ]
