@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import openpyxl
 import psycopg2.extensions
+import pytest
 
 import schema
 from tests.conftest import Daemon, Queries, wait_for
@@ -308,6 +309,7 @@ def test_a_database_that_is_not_there_is_said_to_be_away(shop: Shop, tmp_path: P
 # --- the description --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(600)  # many requests, on a busy machine
 def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(
     shop: Shop, sql: Queries, start_web: Callable[..., Web]
 ) -> None:
