@@ -112,7 +112,7 @@ bench: setup system
 	@$(PIP) -r requirements-bench.txt
 	@$(PY) -m benchmarks
 
-faults: setup
+faults: setup system
 	@$(PY) -m faults
 
 clean:

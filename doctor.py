@@ -38,6 +38,8 @@ _NEEDED = (
     ("dwh_tables_info", "SELECT", "dwh_table_name wants_to_refresh wants_to_refresh_timestamp gives_information"),
     ("dwh_tables_info", "UPDATE", "gives_information gives_information_timestamp"),
 )
+#: What mails about finished files need besides; the table holds passwords, and nothing else of it is read.
+_NEEDED_FOR_MAIL = ('"user"', "SELECT", "id username email")
 
 #: What libpq says, in the server's language, and what helps.
 _REMEDIES = (
@@ -85,7 +87,7 @@ def _guarded(name: str, look: Callable[[], Finding]) -> Finding:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     looks: dict[str, Callable[[Cursor], Finding]] = {
-        "права": rights,
+        "права": lambda cursor: rights(cursor, settings),
         "схема": schema_version,
         "часы": clock,
         "Инспектор": inspector,
@@ -118,7 +120,7 @@ def _remedy(message: str) -> str:
     return "не соединиться: проверьте PSQL_* в .env"
 
 
-def rights(cursor: Cursor) -> Finding:
+def rights(cursor: Cursor, settings: Settings) -> Finding:
     """Look whether the queue may read and write what it has to."""
     cursor.execute("SELECT quote_ident(current_user), quote_ident(current_database())")
     user, base = cursor.fetchone() or ("", "")
@@ -129,7 +131,7 @@ def rights(cursor: Cursor) -> Finding:
         cursor.execute("SELECT has_database_privilege(current_database(), 'CREATE')")
         allowed = (cursor.fetchone() or (False,))[0]
         lacking = [] if allowed else [f"GRANT CREATE ON DATABASE {base} TO {user}"]
-    for table, right, columns in _NEEDED:
+    for table, right, columns in (*_NEEDED, *([_NEEDED_FOR_MAIL] if settings.notify_smtp else [])):
         lacking += _lacking_in_table(cursor, table, right, columns.split(), user)
     if lacking:
         return Finding("права", False, "не хватает: " + "; ".join(dict.fromkeys(lacking)))
@@ -168,7 +170,8 @@ def _lacking_in_table(cursor: Cursor, table: str, right: str, columns: list[str]
         if not exists:
             yield f"столбец {name} таблицы {table}"
         elif not allowed:
-            yield f"GRANT {right} ON {table} TO {user}"
+            some = f" ({', '.join(columns)})" if (table, right) == _NEEDED_FOR_MAIL[:2] else ""
+            yield f"GRANT {right}{some} ON {table} TO {user}"
 
 
 def schema_version(cursor: Cursor) -> Finding:
@@ -213,7 +216,7 @@ def inspector(cursor: Cursor) -> Finding:
             )
         elif row[0] and (row[1] or 0) > REFRESH_SECONDS:
             problems.append(
-                f"{table} обновляется уже {row[1] / 3600:.0f} ч, задачи ждут: проверьте Инспектора (tksva_p)"
+                f"{table} обновляется уже {row[1] / 3600:.0f} ч, задания ждут: проверьте Инспектора (tksva_p)"
             )
     return Finding("Инспектор", not problems, "; ".join(problems) or ", ".join(_tables()))
 

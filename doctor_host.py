@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
 import install
 import storage
 from errors import StorageError
 from findings import Finding
 from settings import Settings
+from words import size
 
-#: Bytes of free space below which an export of an ordinary size may not fit.
-LITTLE_SPACE = 1 << 30
 #: Users' folders that are named in a finding.
 NAMED = 5
 
@@ -54,8 +54,10 @@ def service() -> Identity:
         shown = _shown("tksva_q.service")
         with contextlib.suppress(KeyError):
             user = pwd.getpwnam(shown.get("User") or install.USER)
-            groups = {grp.getgrnam(name).gr_gid for name in shown.get("SupplementaryGroups", "").split()}
-            groups |= set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
+            groups = set(os.getgrouplist(user.pw_name, user.pw_gid)) - {user.pw_gid}
+            for name in shown.get("SupplementaryGroups", "").split():
+                with contextlib.suppress(StorageError):  # `web_server` says so
+                    groups.add(storage.group_id(name))
             return Identity(user.pw_name, user.pw_uid, user.pw_gid, tuple(sorted(groups)))
     return Identity(_name(os.geteuid()), os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
@@ -71,7 +73,7 @@ def _shown(unit: str) -> dict[str, str]:
     """Return what systemd knows of a unit; nothing where there is no systemd."""
     if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
         return {}
-    wanted = "LoadState,ActiveState,NeedDaemonReload,User,SupplementaryGroups"
+    wanted = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,User,SupplementaryGroups"
     asked = subprocess.run(
         ["systemctl", "show", unit, "-p", wanted],  # noqa: S607 -- wherever this system has it
         capture_output=True,
@@ -91,10 +93,10 @@ def folder(settings: Settings, who: Identity) -> Finding:
     problem = probe(files, settings.files_group) if mine else _probe_as(who, files, settings.files_group)
     if problem:
         return Finding("папка", False, problem)
-    free = shutil.disk_usage(_existing(files)).free
-    if free < LITTLE_SPACE:
-        return Finding("папка", False, f"{files}: свободно {free >> 20} МиБ: освободите место (manage.py purge)")
-    return Finding("папка", True, f"{files}, пишет {who.name}, свободно {free >> 30} ГиБ")
+    room = disk.room(files)
+    if room.little:
+        return Finding("папка", False, f"{files}: свободно {size(room.free)}: освободите место (manage.py purge)")
+    return Finding("папка", True, f"{files}, пишет {who.name}, свободно {size(room.free)}")
 
 
 def _probe_as(who: Identity, files: Path, group: str | None) -> str:
@@ -125,7 +127,7 @@ def probe(files: Path, group: str | None) -> str:
     me = _name(os.geteuid())
     remedy = f"sudo install -d -o {me} -g {group or me} -m {storage.FOLDER_MODE:o} {files}"
     if not files.is_dir():
-        allowed = os.access(_existing(files), os.W_OK | os.X_OK)
+        allowed = os.access(disk.existing(files), os.W_OK | os.X_OK)
         return "" if allowed else f"{files}: папки нет, и {me} её не создаст: {remedy}"
     try:
         with tempfile.TemporaryDirectory(prefix=".tksva_q-doctor-", dir=files) as scratch:
@@ -150,13 +152,6 @@ def _hand_to_group(scratch: str, group: str | None) -> bool:
         return False
     # Instead of an error, the kernel leaves the bit out.
     return not group or bool(os.stat(scratch).st_mode & stat.S_ISGID)
-
-
-def _existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
-    return path
 
 
 def _user_folders(files: Path) -> list[os.DirEntry[str]]:
@@ -214,7 +209,13 @@ def units(settings: Settings) -> Finding:
     if not _shown("tksva_q.service"):
         return Finding("службы", True, "systemd здесь нет: запускайте python queue_manager.py своими средствами")
     problems = list(_unit_problems(settings))
-    return Finding("службы", not problems, "; ".join(problems) or ", ".join(install.names()))
+    found = [f"{unit} (отключена)" if _is_off(_shown(unit)) else unit for unit in install.names()]
+    return Finding("службы", not problems, "; ".join(problems) or ", ".join(found))
+
+
+def _is_off(shown: dict[str, str]) -> bool:
+    """Tell whether the administrator has disabled a unit: a machine of workers alone needs no daemon."""
+    return shown.get("UnitFileState") == "disabled" and shown.get("ActiveState") == "inactive"
 
 
 def _unit_problems(settings: Settings) -> Iterator[str]:
@@ -227,7 +228,7 @@ def _unit_problems(settings: Settings) -> Iterator[str]:
         shown = _shown(unit)
         if shown.get("NeedDaemonReload") == "yes":
             yield "юниты изменены: sudo systemctl daemon-reload"
-        if shown.get("ActiveState") != "active":
+        if shown.get("ActiveState") != "active" and not _is_off(shown):
             yield f"{unit} не работает: sudo systemctl start {unit}, причина — journalctl -u {unit} -n 20"
 
 

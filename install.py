@@ -18,7 +18,7 @@ from pathlib import Path
 
 import settings as settings_module
 import storage
-from errors import QueueError
+from errors import QueueError, StorageError
 from partfile import FILE_MODE
 from settings import Settings
 
@@ -143,7 +143,7 @@ def _has_user(user: str) -> bool:
 
 
 def _is_in(user: str, group: str) -> bool:
-    return _has_user(user) and _gid(group) in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+    return _has_user(user) and storage.group_id(group) in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
 
 
 def own_group(user: str) -> str:
@@ -174,7 +174,7 @@ def _folder_steps(settings: Settings, user: str) -> Iterator[Step]:
     yield _ownership(files, user, group, storage.FOLDER_MODE)
 
     def give() -> None:
-        uid, gid = pwd.getpwnam(user).pw_uid, _gid(group)
+        uid, gid = pwd.getpwnam(user).pw_uid, storage.group_id(group)
         for folder in _foreign(files, user):
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, uid, gid, follow_symlinks=False)
@@ -208,7 +208,7 @@ def _foreign(files: Path, user: str) -> list[Path]:
 def _ownership(path: Path, user: str | None, group: str, mode: int) -> Step:
     def wanted() -> tuple[int, int, int]:
         uid = pwd.getpwnam(user).pw_uid if user else path.stat().st_uid
-        return uid, _gid(group), mode
+        return uid, storage.group_id(group), mode
 
     def wrong() -> bool:
         if not path.exists() or (user and not _has_user(user)):
@@ -216,7 +216,7 @@ def _ownership(path: Path, user: str | None, group: str, mode: int) -> Step:
         there = path.stat()
         try:
             return (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode) & _MODE) != wanted()
-        except KeyError:
+        except (KeyError, StorageError):
             return True
 
     def change() -> None:
@@ -228,12 +228,10 @@ def _ownership(path: Path, user: str | None, group: str, mode: int) -> Step:
     return Step(f"chown {user or ''}:{group} {name}; chmod {mode:o} {name}", wrong, change)
 
 
-def _gid(group: str) -> int:
-    return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
-
-
 def _unit_steps(settings: Settings, user: str) -> Iterator[Step]:
     files = unit_files(settings, user)
+    # One that has been here before is the administrator's: he may have disabled it.
+    new = [unit for unit in names() if not (SYSTEM / unit).exists()]
     changed = [path for path, text in files.items() if not holds(path, text)]
     for path in changed:
         yield Step(f"запись {path}", lambda: True, lambda path=path: _write(path, files[path]))  # type: ignore[misc]
@@ -241,8 +239,8 @@ def _unit_steps(settings: Settings, user: str) -> Iterator[Step]:
         raise QueueError("здесь нет systemd: запускайте python queue_manager.py своими средствами")
     reload = ["systemctl", "daemon-reload"]
     yield Step(shlex.join(reload), lambda: bool(changed), lambda: _run(reload))
-    enable = ["systemctl", "enable", *names()]
-    yield Step(shlex.join(enable), lambda: not _enabled(), lambda: _run(enable))
+    enable = ["systemctl", "enable", *new]
+    yield Step(shlex.join(enable), lambda: bool(new), lambda: _run(enable))
 
 
 def holds(path: Path, text: str) -> bool:
@@ -257,13 +255,6 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o644)
-
-
-def _enabled() -> bool:
-    return all(
-        subprocess.run(["systemctl", "is-enabled", "--quiet", unit], capture_output=True, check=False).returncode == 0  # noqa: S607
-        for unit in names()
-    )
 
 
 def _run(command: list[str]) -> None:

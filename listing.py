@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from findings import Finding
-from jobs import State
 from logs import printable
 from reports import ExportPage, JobDetail, JobPage, JobRow, Status
+from words import GOES_ON, OUTCOMES, STATE_NAMES, duration, size, thousands
 
 #: Columns of output that goes to a file or another program: nothing is cut off at the width of nobody's screen.
 WIDTH = 200
@@ -23,25 +23,7 @@ BAR_WIDTH = 30
 #: Seconds after which a loop that was not heard of is worth a red line.
 SILENT = 30
 
-STATE_NAMES: dict[State, str] = {
-    "waiting": "ждёт",
-    "running": "готовится",
-    "done": "готово",
-    "failed": "ошибка",
-    "cancelled": "отменена",
-}
 _STYLES = {"waiting": "", "running": "cyan", "done": "green", "failed": "red", "cancelled": "yellow"}
-_OUTCOMES = {
-    "done": "готово",
-    "failed": "ошибка",
-    "retry": "будет повтор",
-    "given back": "вернулась в очередь",
-    "cancelled": "отменена",
-    None: "идёт",
-}
-_KB = 1024
-_THREE_FIGURES = 100
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -79,18 +61,18 @@ def status_view(status: Status, rates: dict[int, float] | None = None) -> Group:
     if status.paused:
         waiting += f", из них {status.paused} до следующей попытки"
     if status.oldest_waiting_seconds is not None:
-        waiting += f"; самая старая {span(status.oldest_waiting_seconds)}"
+        waiting += f"; старшее ждёт {duration(status.oldest_waiting_seconds)}"
     facts = Table.grid(padding=(0, 2))
     facts.add_row("Ждут", waiting)
     if status.incoming:
         facts.add_row("Не приняты", f"{status.incoming} (строки post, которых очередь ещё не видела)")
-    facts.add_row("Готовятся", str(len(status.running)))
+    facts.add_row("Выполняются", str(len(status.running)))
     facts.add_row("С ошибкой", Text(str(status.failed), style="red" if status.failed else ""))
     facts.add_row("Последний оборот", _loop(status))
     for table in status.tables:
         if table.wants_to_refresh:
-            since = f" уже {span(table.refresh_seconds)}" if table.refresh_seconds is not None else ""
-            text = f"{table.name} обновляется Инспектором{since}: её задачи ждут"
+            since = f" уже {duration(table.refresh_seconds)}" if table.refresh_seconds is not None else ""
+            text = f"{table.name} обновляется Инспектором{since}: её задания ждут"
             facts.add_row("Таблица", Text(printable(text), style="yellow"))
     return Group(facts, *([_bars(status.running, rates or {})] if status.running else []))
 
@@ -103,13 +85,13 @@ def _loop(status: Status) -> Text:
     names = ", ".join(f"{worker.host}, процесс {worker.pid}" for worker in alive)
     style = "red" if status.last_loop_seconds > SILENT else ""
     others = f"; работников за брокером: {behind}" if behind else ""
-    return Text(f"{span(status.last_loop_seconds)} назад ({names}){others}", style=style)
+    return Text(f"{duration(status.last_loop_seconds)} назад ({names}){others}", style=style)
 
 
 def _bars(running: Iterable[JobRow], rates: dict[int, float]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("Задача", "Чья", "Файл", "", "%", "Строк", "Строк/с", "Осталось", "Попытка"):
-        table.add_column(title, justify="right" if title in {"Задача", "Чья", "%", "Строк", "Строк/с"} else "left")
+    for title in ("Задание", "Чьё", "Файл", "", "%", "Строк", "Строк/с", "Осталось", "Попытка"):
+        table.add_column(title, justify="right" if title in {"Задание", "Чьё", "%", "Строк", "Строк/с"} else "left")
     for job in running:
         rate = rates.get(job.id)
         left = (job.total - job.rows) / rate if rate and job.total else None
@@ -119,9 +101,9 @@ def _bars(running: Iterable[JobRow], rates: dict[int, float]) -> Table:
             _cell(job.file_name or job.form),
             ProgressBar(total=1, completed=job.share, width=BAR_WIDTH),
             f"{job.share:.0%}",
-            f"{_number(job.rows)} из {_number(job.total)}" if job.total is not None else _number(job.rows),
-            _number(round(rate)) if rate else "",
-            span(left) if left is not None else "",
+            f"{thousands(job.rows)} из {thousands(job.total)}" if job.total is not None else thousands(job.rows),
+            thousands(rate) if rate else "",
+            duration(left) if left is not None else "",
             str(job.attempt),
         )
     return table
@@ -130,10 +112,10 @@ def _bars(running: Iterable[JobRow], rates: dict[int, float]) -> Table:
 def jobs_view(found: JobPage) -> RenderableType:
     """Return a page of a list of jobs."""
     if not found.jobs:
-        return Text("Таких задач нет.")
+        return Text("Таких заданий нет.")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("Задача", "Чья", "Состояние", "Форма", "Файл", "Строк", "Поставлена", "Окончена", "Причина"):
-        table.add_column(title, justify="right" if title in {"Задача", "Чья", "Строк"} else "left", overflow="fold")
+    for title in ("Задание", "Чьё", "Состояние", "Форма", "Файл", "Строк", "Поставлено", "Закончено", "Причина"):
+        table.add_column(title, justify="right" if title in {"Задание", "Чьё", "Строк"} else "left", overflow="fold")
     for job in found.jobs:
         table.add_row(
             str(job.id),
@@ -141,7 +123,7 @@ def jobs_view(found: JobPage) -> RenderableType:
             _state(job),
             _cell(job.form),
             _cell(job.file_name),
-            _number(job.rows),
+            thousands(job.rows),
             _time(job.queued_at),
             _time(job.finished_at),
             _cell(job.error),
@@ -155,21 +137,21 @@ def job_view(detail: JobDetail) -> Group:
     job = detail.job
     facts = Table.grid(padding=(0, 2))
     for name, value in (
-        ("Задача", str(job.id)),
+        ("Задание", str(job.id)),
         ("Строка post", _cell(job.post_id)),
-        ("Чья", _cell(job.user_id)),
+        ("Чьё", _cell(job.user_id)),
         ("Форма", _cell(job.form)),
         ("Условия", _cell(_legible(detail.params))),
         ("Файл", _cell(job.file_name)),
         ("Таблица", _cell(detail.table)),
         ("Состояние", _state(job)),
         ("Причина", _cell(job.error)),
-        ("Строк", f"{_number(job.rows)} из {_number(job.total)}" if job.total is not None else ""),
-        ("Размер", _size(job.bytes) if job.bytes else ""),
-        ("Поставлена", _time(job.queued_at)),
+        ("Строк", f"{thousands(job.rows)} из {thousands(job.total)}" if job.total is not None else ""),
+        ("Размер", size(job.bytes) if job.bytes else ""),
+        ("Поставлено", _time(job.queued_at)),
         ("Не раньше", _time(job.run_at) if job.state == "waiting" else ""),
-        ("Начата", _time(job.started_at)),
-        ("Окончена", _time(job.finished_at)),
+        ("Начато", _time(job.started_at)),
+        ("Закончено", _time(job.finished_at)),
         ("Файл удалён", _time(job.purged_at)),
     ):
         if value:
@@ -188,11 +170,11 @@ def _attempts(detail: JobDetail) -> RenderableType:
         table.add_row(
             str(attempt.number),
             _time(attempt.started_at),
-            span(took) if took is not None else "",
+            duration(took) if took is not None else "",
             _cell(attempt.host),
-            _OUTCOMES.get(attempt.outcome, ""),
-            _number(attempt.rows_before),
-            _number(attempt.rows_after) if attempt.rows_after is not None else "",
+            OUTCOMES.get(attempt.outcome or "", GOES_ON),
+            thousands(attempt.rows_before),
+            thousands(attempt.rows_after) if attempt.rows_after is not None else "",
             _cell(attempt.reason),
         )
     return table
@@ -213,7 +195,7 @@ def _pages(detail: JobDetail) -> Table:
 
 def _page_cells(page: ExportPage, steps: list[str]) -> list[str]:
     seconds = [page.seconds.get(step, 0.0) for step in ("page", *steps)]
-    counts = [str(page.attempt), str(page.number), _number(page.rows), _number(page.bytes)]
+    counts = [str(page.attempt), str(page.number), thousands(page.rows), thousands(page.bytes)]
     return counts + [f"{value:.3f}" for value in seconds]
 
 
@@ -229,31 +211,6 @@ def findings_view(findings: Iterable[Finding]) -> Table:
 
 
 # --- words and figures ------------------------------------------------------------------------------------------------
-
-
-def span(seconds: float) -> str:
-    """Return a length of time in words."""
-    if round(seconds, 1) < _MINUTE:
-        return f"{max(0.0, seconds):.1f} с"
-    whole = round(seconds)
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} мин {whole % _MINUTE} с"
-    if whole < _DAY:
-        return f"{whole // _HOUR} ч {whole % _HOUR // _MINUTE} мин"
-    return f"{whole // _DAY} д {whole % _DAY // _HOUR} ч"
-
-
-def _size(count: float) -> str:
-    for unit in ("байт", "КиБ", "МиБ"):
-        if count < _KB:
-            # Four figures by `g` would be 1e+03.
-            return f"{count:.0f} {unit}" if count >= _THREE_FIGURES else f"{count:.3g} {unit}"
-        count /= _KB
-    return f"{count:.1f} ГиБ"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def _time(when: datetime.datetime | None) -> str:

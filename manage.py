@@ -32,6 +32,7 @@ from errors import QueueError, SettingsError
 from jobs import State
 from object_store import open_store
 from settings import Settings
+from words import STATE_NAMES
 
 #: What PostgreSQL's integer and bigint take.
 MAX_USER, MAX_JOB = 2**31 - 1, 2**63 - 1
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Вывести JSON.")]
-JobId = Annotated[int, typer.Argument(metavar="JOB", min=1, max=MAX_JOB, help="Номер задачи.")]
+JobId = Annotated[int, typer.Argument(metavar="JOB", min=1, max=MAX_JOB, help="Номер задания.")]
 
 
 class CannotError(QueueError):
@@ -71,7 +72,7 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Показывать, пока не нажмут Ctrl-C.")] = False,
 ) -> None:
-    """Сколько задач ждёт, готовится (и насколько готово), не удалось; жива ли очередь."""
+    """Сколько заданий ждёт, выполняется (и насколько готово), не удалось; жива ли очередь."""
     with _database() as database:
         if not watch:
             now = watching.look(database)
@@ -87,10 +88,10 @@ def list_jobs(  # noqa: PLR0913, PLR0917 -- an option each
     user: Annotated[int | None, typer.Option(metavar="N", help="Только этого пользователя.")] = None,
     form: Annotated[str | None, typer.Option(help="Только этой формы.")] = None,
     page: Annotated[int, typer.Option(min=1, max=100_000, help="Страница списка, с первой.")] = 1,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Задач на странице.")] = reports.PAGE_SIZE,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Заданий на странице.")] = reports.PAGE_SIZE,
     as_json: AsJson = False,
 ) -> None:
-    """Задачи, новые сверху."""
+    """Задания, новые сверху."""
     with _database() as database, database.statement() as cursor:
         found = reports.list_jobs(cursor, reports.Filter(state, form, user), page, limit)
     listing.print_json(found.jobs) if as_json else listing.console().print(listing.jobs_view(found))
@@ -102,11 +103,11 @@ def show(
     pages: Annotated[int, typer.Option(min=0, max=MAX_USER, help="Сколько последних страниц.")] = reports.PAGES_SHOWN,
     as_json: AsJson = False,
 ) -> None:
-    """Одна задача: условия, каждая попытка с причиной, на что ушло время."""
+    """Одно задание: условия, каждая попытка с причиной, на что ушло время."""
     with _database() as database, database.transaction() as cursor:
         detail = reports.show(cursor, job, pages)
     if detail is None:
-        raise CannotError(f"задачи {job} нет")
+        raise CannotError(f"задания {job} нет")
     listing.print_json(detail) if as_json else listing.console().print(listing.job_view(detail))
 
 
@@ -119,7 +120,7 @@ def submit(  # noqa: PLR0913, PLR0917 -- an option each
     priority: Annotated[int, typer.Option(min=-32768, max=32767, help="Большее раньше.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Поставить задачу в очередь."""
+    """Поставить задание в очередь."""
     params: dict[str, str] = {}
     for pair in conditions or []:
         key, sign, value = pair.partition("=")
@@ -129,44 +130,45 @@ def submit(  # noqa: PLR0913, PLR0917 -- an option each
     settings = _settings()
     with _database(settings) as database:
         job = control.submit(database, form, params, user_id=user, file_name=file, priority=priority)
-    listing.print_json({"id": job}) if as_json else print(f"задача {job} в очереди")
+    listing.print_json({"id": job}) if as_json else print(f"задание {job} в очереди")
 
 
 @app.command()
 def cancel(job: JobId) -> None:
-    """Отменить задачу: ждущую сразу, готовящуюся за секунду."""
+    """Отменить задание: ждущее сразу, выполняемое за секунду."""
     settings = settings_module.load()
     with _database(settings) as database:
         was = control.cancel(database, settings, job)
         if was is None:
             raise CannotError(_why_not(database, job, "отменять нечего"))
-    print(f"задача {job} отменена" if was == "waiting" else f"задача {job} останавливается")
+    print(f"задание {job} отменено" if was == "waiting" else f"задание {job} останавливается")
 
 
 @app.command()
 def retry(
-    job: Annotated[int | None, typer.Argument(metavar="JOB", min=1, max=MAX_JOB, help="Номер задачи.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Все задачи с ошибкой.")] = False,
+    job: Annotated[int | None, typer.Argument(metavar="JOB", min=1, max=MAX_JOB, help="Номер задания.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Все задания с ошибкой.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Поставить в очередь снова: неудавшуюся или отменённую задачу, или все неудавшиеся."""
+    """Поставить в очередь снова: неудавшееся или отменённое задание, или все неудавшиеся."""
     if (job is None) == (not failed):
-        raise typer.BadParameter("нужен номер задачи или --failed")
+        raise typer.BadParameter("нужен номер задания или --failed")
     with _database(_settings()) as database:
         queued = control.retry(database, job)
         if job is not None and not queued:
-            raise CannotError(_why_not(database, job, "повторять нечего"))
+            alive = "строка post живёт дальше: скрыта или поставлена снова"
+            raise CannotError(_why_not(database, job, "повторять нечего", {"failed": alive}))
     listing.print_json(queued) if as_json else print(f"снова в очереди: {len(queued)}")
 
 
-def _why_not(database: Database, job: int, nothing: str) -> str:
+def _why_not(database: Database, job: int, nothing: str, besides: dict[State, str] | None = None) -> str:
     with database.transaction() as cursor:
         detail = reports.show(cursor, job, 0)
     if detail is None:
-        return f"задачи {job} нет"
-    state = listing.STATE_NAMES[detail.job.state]
-    alive = "; строка post живёт дальше: скрыта или поставлена снова" if detail.job.state in {"failed"} else ""
-    return f"задача {job}: {nothing}, её состояние — {state}{alive}"
+        return f"задания {job} нет"
+    state = detail.job.state
+    why = f"; {besides[state]}" if besides and state in besides else ""
+    return f"задание {job}: {nothing}, его состояние — {STATE_NAMES[state]}{why}"
 
 
 @app.command()

@@ -12,6 +12,7 @@ import db
 import listing
 import reports
 from reports import Status
+from speed import Speeds
 
 #: Seconds between two looks.
 WATCH_SECONDS = 1.0
@@ -30,7 +31,7 @@ def watch(database: db.Database, *, as_json: bool) -> NoReturn:
         database: the job table's.
         as_json: a line of JSON a look, none during an outage; otherwise one picture that changes.
     """
-    rates = Rates()
+    speeds = Speeds()
     with contextlib.ExitStack() as stack:
         live = None if as_json else stack.enter_context(Live(console=listing.console(), auto_refresh=False))
         while True:
@@ -39,7 +40,7 @@ def watch(database: db.Database, *, as_json: bool) -> NoReturn:
             except db.DatabaseAway as error:
                 view: object = Text(str(error), style="red")
             else:
-                view = listing.status_view(now, rates.after(now, time.monotonic()))
+                view = listing.status_view(now, rates(speeds, now, time.monotonic()))
                 if live is None:
                     listing.print_json(now)
                     sys.stdout.flush()
@@ -48,17 +49,8 @@ def watch(database: db.Database, *, as_json: bool) -> NoReturn:
             time.sleep(WATCH_SECONDS)
 
 
-class Rates:
-    """Rows a second of running jobs, from looking at them again and again."""
-
-    def __init__(self) -> None:
-        self._first: dict[tuple[int, int], tuple[float, int]] = {}  # job and attempt: when and how many rows
-
-    def after(self, status: Status, now: float) -> dict[int, float]:
-        """Return the rows a second by job, of those that have moved; `now` in monotonic seconds."""
-        seen = {
-            (job.id, job.attempt): self._first.get((job.id, job.attempt), (now, job.rows)) for job in status.running
-        }
-        self._first = seen
-        moved = {job.id: (seen[job.id, job.attempt], job.rows) for job in status.running}
-        return {job: (rows - first) / (now - began) for job, ((began, first), rows) in moved.items() if rows > first}
+def rates(speeds: Speeds, status: Status, now: float) -> dict[int, float]:
+    """Return the rows a second by job, of those that have moved; `now` in monotonic seconds."""
+    found = {job.id: speeds.add((job.id, job.attempt), job.rows, now) for job in status.running}
+    speeds.keep({(job.id, job.attempt) for job in status.running})
+    return {job: speed for job, speed in found.items() if speed}

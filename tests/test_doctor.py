@@ -130,6 +130,14 @@ def test_a_missing_right_is_found_and_granted_by_what_is_said(  # noqa: PLR0913,
     bad(examine(PSQL_USER=role), name, remedy.format(role=role))
 
 
+def test_mails_need_a_look_at_the_addresses_and_no_more(examine: Examine, sql: Queries, role: str) -> None:
+    sql(RIGHTS.format(role=role))
+    grant = f'GRANT SELECT (id, username, email) ON "user" TO {role}'
+    bad(examine(PSQL_USER=role, NOTIFY_SMTP="smtp://mail.example"), "права", grant)
+    sql(grant)
+    assert examine(PSQL_USER=role, NOTIFY_SMTP="smtp://mail.example")["права"].ok
+
+
 def test_an_empty_database_needs_the_right_to_make_a_schema(examine: Examine, empty_database: str, role: str) -> None:
     name = psycopg2.extensions.parse_dsn(empty_database)["dbname"]
     bad(examine(PSQL_USER=role, PSQL_DBNAME=name), "права", f"GRANT CREATE ON DATABASE {name} TO {role}", "post")

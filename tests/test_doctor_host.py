@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import disk
 import doctor_host
 import install
 import settings as settings_module
@@ -44,9 +45,10 @@ def test_a_user_without_a_name_goes_by_the_number(monkeypatch: pytest.MonkeyPatc
 
 def test_root_looks_at_the_units_user_with_the_units_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(doctor_host, "_shown", lambda unit: {"User": "daemon", "SupplementaryGroups": "mail news"})
-    daemon = pwd.getpwnam("daemon")
     groups = {grp.getgrnam(name).gr_gid for name in ("mail", "news")}
+    shown = {"User": "daemon", "SupplementaryGroups": f"mail {grp.getgrnam('news').gr_gid} no-such-group"}
+    monkeypatch.setattr(doctor_host, "_shown", lambda unit: shown)
+    daemon = pwd.getpwnam("daemon")
     assert service() == Identity("daemon", daemon.pw_uid, daemon.pw_gid, tuple(sorted(groups)))
 
 
@@ -142,7 +144,8 @@ def test_root_looks_with_the_services_own_rights(database: str, tmp_path: Path, 
 
 
 def test_little_space_is_found(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_host, "LITTLE_SPACE", 1 << 62)
+    monkeypatch.setattr(disk, "LEAST_BYTES", 1 << 62)
+    monkeypatch.setattr(disk, "LEAST_SHARE", 1.1)
     only(examine(), "папка", "свободно", "purge")
 
 
@@ -192,6 +195,11 @@ def test_units_that_are_missing_stale_or_stopped_are_found(
     state.update(NeedDaemonReload="no", ActiveState="failed")
     only(examine(), "службы", "systemctl start", "journalctl")
     bad(examine(FILES_GROUP=os.getegid()), "службы", "install.conf")
+    state.update(UnitFileState="disabled")
+    only(examine(), "службы", "systemctl start")  # it has failed: somebody wanted it to run
+    state.update(ActiveState="inactive")
+    found = examine()["службы"]
+    assert (found.ok, found.text) == (True, "tksva_q.service (отключена), tksva_q_web.service (отключена)")
 
 
 def test_the_embedded_default_needs_neither_units_nor_a_web_server(

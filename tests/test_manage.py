@@ -75,7 +75,7 @@ def refused(result: Result, code: int, text: str) -> None:
 def test_a_submitted_job_becomes_a_complete_file(run: Run, start_daemon: Callable[..., Daemon], sql: Queries) -> None:
     daemon = start_daemon()
     done = run(*SUBMIT, *WORDS)
-    assert (done.code, done.out) == (0, "задача 1 в очереди\n")
+    assert (done.code, done.out) == (0, "задание 1 в очереди\n")
     wait_for(lambda: sql.value("SELECT state FROM tksva_q.job") == "done")
     assert len(daemon.file("отчёт (1) [x].csv").read_text("utf-8-sig").splitlines()) == 1001
     assert sql("SELECT user_id, dwh_table, priority FROM tksva_q.job") == [(1, TABLE, 5)]
@@ -168,7 +168,7 @@ def test_status_says_what_waits_runs_and_failed(run: Run, sql: Queries) -> None:
     run(*SUBMIT, *WORDS)
     sql("INSERT INTO tksva_q.job (form, state, finished_at) VALUES ('A', 'failed', now())")
     text = run("status").out
-    assert re.search(r"Ждут +1; самая старая \d", text)
+    assert re.search(r"Ждут +1; старшее ждёт \d", text)
     assert re.search(r"С ошибкой +1\b", text)
     assert "очередь не работает" in text
     found = run("status", "--json").json
@@ -186,7 +186,7 @@ def test_status_shows_a_bar_for_what_runs_and_when_the_loop_last_went_round(
         " 'A', 7, 'отчёт (1) [x].csv', 'running', gen_random_uuid(), 250, 1000, 2"
     )
     text = run("status").out
-    assert re.search(rf"Последний оборот +\d+\.\d с назад \(.*процесс {daemon.pid}\)", text)
+    assert re.search(rf"Последний оборот +\d+(,\d)?\sс назад \(.*процесс {daemon.pid}\)", text)
     assert re.search(r"отчёт \(1\) \[x\]\.csv +[━╸]+ +25% +250 из 1\s000 +2", text)
 
 
@@ -195,7 +195,7 @@ def test_status_tells_that_the_inspector_holds_the_table(run: Run, sql: Queries)
         "UPDATE dwh_tables_info SET wants_to_refresh = true,"
         " wants_to_refresh_timestamp = localtimestamp - interval '5 min'"
     )
-    assert re.search(rf"{re.escape(TABLE)} обновляется Инспектором уже 5 мин", run("status").out)
+    assert re.search(rf"{re.escape(TABLE)} обновляется Инспектором уже 5\sмин", run("status").out)
 
 
 def test_jobs_are_listed_by_state_and_user(run: Run, sql: Queries) -> None:
@@ -209,7 +209,7 @@ def test_jobs_are_listed_by_state_and_user(run: Run, sql: Queries) -> None:
     text = run("jobs", "--limit", "2").out
     assert re.search(r"2 +2 +ошибка +A .* причина \[красная\]", text)
     assert "--page 2" in text
-    assert run("jobs", "--state", "cancelled").out == "Таких задач нет.\n"
+    assert run("jobs", "--state", "cancelled").out == "Таких заданий нет.\n"
 
 
 def test_what_users_have_typed_does_not_steer_the_terminal(run: Run, sql: Queries) -> None:
@@ -249,7 +249,7 @@ def test_show_tells_every_attempt_with_its_reason_and_what_pages_took(
 
 def test_a_job_that_is_not_there_cannot_be_shown_cancelled_or_retried(run: Run) -> None:
     for words in (("show", "7"), ("cancel", "7"), ("retry", "7")):
-        refused(run(*words), 1, "задачи 7 нет")
+        refused(run(*words), 1, "задания 7 нет")
 
 
 # --- cancel, retry, purge ---------------------------------------------------------------------------------------------
@@ -262,9 +262,9 @@ def test_a_waiting_job_is_cancelled_with_what_it_has_prepared(run: Run, sql: Que
     folder.mkdir(parents=True)
     for name in (".tksva_q-1-1.part", ".tksva_q-2-1.part", "other.csv"):
         (folder / name).touch()
-    assert run("cancel", "1").out == "задача 1 отменена\n"
+    assert run("cancel", "1").out == "задание 1 отменено\n"
     assert sorted(path.name for path in folder.iterdir()) == [".tksva_q-2-1.part", "other.csv"]
-    refused(run("cancel", "1"), 1, "отменена")
+    refused(run("cancel", "1"), 1, "отменено")
 
 
 def test_a_running_job_is_stopped_whatever_it_waits_for(
@@ -275,7 +275,7 @@ def test_a_running_job_is_stopped_whatever_it_waits_for(
     sql.await_status(post, "загружено .*")
     with psycopg2.connect(database) as holder, holder.cursor() as cursor:  # the next page is never answered
         cursor.execute("LOCK TABLE audit._sales__execution_orders IN ACCESS EXCLUSIVE MODE")
-        assert run("cancel", "1").out == "задача 1 останавливается\n"
+        assert run("cancel", "1").out == "задание 1 останавливается\n"
         wait_for(lambda: sql.value("SELECT state FROM tksva_q.job") == "cancelled", 5)
     holder.close()
     assert list(daemon.file("a.csv").parent.iterdir()) == []
@@ -285,8 +285,9 @@ def test_a_failed_job_is_retried_and_all_of_them_are(run: Run, sql: Queries) -> 
     run(*SUBMIT, *WORDS)
     sql("INSERT INTO tksva_q.job (form) VALUES ('A'), ('B')")
     sql("UPDATE tksva_q.job SET state = 'failed', finished_at = now()")
+    assert run("cancel", "1").err == "задание 1: отменять нечего, его состояние — ошибка\n"
     assert run("retry", "1").out == "снова в очереди: 1\n"
-    refused(run("retry", "1"), 1, "ждёт")
+    refused(run("retry", "1"), 1, "в очереди")
     assert run("retry", "--failed", "--json").json == [2, 3]
     assert run("retry", "--failed").out == "снова в очереди: 0\n"
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from speed import Speeds
 from tests.conftest import ROOT, Queries, environment
 from tests.records import job_row, status
-from watching import Rates
+from watching import rates
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_watch_on_a_terminal_shows_bars_and_speed(database: str, tmp_path: Pat
     )
     os.close(slave)
     shown, until = "", time.monotonic() + 60
-    while not re.search(r"9\d%[^\n]*9\d\d из[^\n]*\d с", shown):
+    while not re.search(r"9\d%[^\n]*9\d\d из[^\n]*\d\sс", shown):
         assert time.monotonic() < until and select.select([master], [], [], 30)[0], shown
         shown += os.read(master, 65536).decode(errors="replace")
         if "25%" in shown:
@@ -89,17 +90,12 @@ def test_a_watch_outlives_an_outage_of_the_database(watch: subprocess.Popen[str]
     assert watch.poll() is None
 
 
-def test_a_rate_is_known_once_a_job_has_moved_and_of_this_attempt_only() -> None:
-    rates = Rates()
-    assert rates.after(status(running=(job_row(rows=100),)), 10) == {}
-    assert rates.after(status(running=(job_row(rows=100),)), 11) == {}
-    assert rates.after(status(running=(job_row(rows=400),)), 12) == {7: 150}
-    assert rates.after(status(running=(job_row(rows=200, attempt=2),)), 13) == {}
-    assert rates.after(status(running=(job_row(rows=300, attempt=2),)), 15) == {7: 50}
-
-
-def test_a_job_that_stopped_running_is_forgotten() -> None:
-    rates = Rates()
-    rates.after(status(running=(job_row(rows=100),)), 10)
-    rates.after(status(), 20)
-    assert rates.after(status(running=(job_row(rows=600),)), 30) == {}
+def test_speeds_are_told_by_job_of_those_that_move_and_of_this_attempt_only() -> None:
+    speeds = Speeds()
+    other = job_row(id=8, rows=1)
+    assert rates(speeds, status(running=(job_row(rows=100), other)), 10) == {}
+    assert rates(speeds, status(running=(job_row(rows=400), other)), 12) == {7: 150}
+    assert rates(speeds, status(running=(job_row(rows=200, attempt=2),)), 13) == {}
+    assert rates(speeds, status(running=(job_row(rows=300, attempt=2),)), 15) == {7: 50}
+    assert rates(speeds, status(), 20) == {}
+    assert rates(speeds, status(running=(job_row(rows=600, attempt=2),)), 30) == {}

@@ -16,6 +16,7 @@ from web import models
 from web.context import Authorized, Context, Open
 from web.files import download
 from web.security import Refused
+from words import STATE_NAMES
 
 #: Pages that a list may be asked for: behind them it costs more than it is worth.
 LAST_PAGE = 1000
@@ -185,13 +186,3 @@ async def send_file(context: Context, job_id: int, request: Request) -> Response
     """Return the answer with the file of a job; raise Refused where there is none."""
     opened = download(context.settings, (await detail(context, job_id)).job, request)
     return await run_in_threadpool(opened) if context.settings.files_url else opened()
-
-
-#: States in the words of a user.
-STATE_NAMES: dict[State, str] = {
-    "waiting": "в очереди",
-    "running": "выполняется",
-    "done": "готово",
-    "failed": "ошибка",
-    "cancelled": "отменено",
-}

@@ -21,6 +21,7 @@ from web.announcements import Announcer
 from web.context import Context
 from web.dashboard import Dashboard
 from web.database import Address, Pool
+from web.estimates import Estimates
 from web.middleware import Around
 from web.monitor import Monitor
 from web.security import HEADERS, Guard, Refused, signing_key
@@ -44,11 +45,12 @@ def create_app(settings: Settings) -> FastAPI:
         Pool(address, monitor.away),
         monitor,
         guard,
-        background.BackgroundCheck("warehouse", lambda: background.warehouse_check(settings)),
-        background.BackgroundCheck("disk", lambda: background.disk_check(settings)),
+        background.BackgroundCheck("хранилище", lambda: background.warehouse_check(settings)),
+        background.BackgroundCheck("диск", lambda: background.disk_check(settings)),
         Dashboard(lambda: pages.draw(context), lambda: monitor.look and monitor.look.version),
+        Estimates(settings),
         enabled,
-        background.BackgroundCheck("broker", lambda: background.broker_check(settings))
+        background.BackgroundCheck("брокер", lambda: background.broker_check(settings))
         if settings.broker_url
         else None,
     )

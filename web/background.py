@@ -4,40 +4,34 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import brokers
+import disk
 import processings
 from db import one_line, unforeseen
 from dwh import open_warehouse
 from errors import QueueError
+from findings import Finding
 from logs import redact
 from settings import Settings
+from words import size
 
 #: Seconds for which a finding is good.
 FRESH_SECONDS = 10.0
 #: Seconds that somebody who asks waits for a check that has just begun.
 GRACE_SECONDS = 1.5
-#: Free space below which the disk is called full: bytes, and share.
-LEAST_BYTES = 1 << 30
-LEAST_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found."""
-
-    ok: bool
-    text: str
-    seconds: float = 0.0  # how long the check took, or has been hanging
 
 
 class BackgroundCheck:
-    """A check that is started when somebody asks and its last finding is old; one at a time."""
+    """A check that is started when somebody asks and its last finding is old; one at a time.
+
+    Args:
+        name: what is looked at, in Russian.
+        check: looks at it.
+    """
 
     def __init__(self, name: str, check: Callable[[], Finding]) -> None:
-        self._name = name
+        self.name = name
         self._check = check
         self._finding: Finding | None = None
         self._found = 0.0
@@ -53,23 +47,22 @@ class BackgroundCheck:
                 return self._finding
             if self._thread is None or not self._thread.is_alive():
                 self._began = now
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
             thread, began = self._thread, self._began
         thread.join(max(0.0, began + GRACE_SECONDS - time.monotonic()))
         if thread.is_alive():
-            hanging = time.monotonic() - began
-            return Finding(False, f"не отвечает {hanging:.0f} с", hanging)
-        return self._finding or Finding(False, "проверка не закончилась")
+            return Finding(self.name, False, f"не отвечает {time.monotonic() - began:.0f} с")
+        return self._finding or Finding(self.name, False, "проверка не закончилась")
 
     def _run(self) -> None:
         try:
             finding = self._check()
         except (QueueError, OSError) as error:
-            finding = Finding(False, redact(one_line(error)))
+            finding = Finding(self.name, False, redact(one_line(error)))
         except Exception as error:  # else what was found before would be shown for ever
-            finding = Finding(False, redact(unforeseen(error)))
-        self._finding = Finding(finding.ok, finding.text, time.monotonic() - self._began)
+            finding = Finding(self.name, False, redact(unforeseen(error)))
+        self._finding = finding
         self._found = time.monotonic()
 
 
@@ -81,24 +74,17 @@ def warehouse_check(settings: Settings) -> Finding:
         columns = [f"{table}: столбцов {len(warehouse.columns(table))}" for table in tables]
     finally:
         warehouse.close()
-    return Finding(True, "; ".join(columns) or "таблиц нет")
+    return Finding("хранилище", True, "; ".join(columns) or "таблиц нет")
 
 
 def broker_check(settings: Settings) -> Finding:
     """Connect to the broker that jobs are handed out over."""
     brokers.check(settings)
-    return Finding(True, "отвечает")
+    return Finding("брокер", True, "отвечает")
 
 
 def disk_check(settings: Settings) -> Finding:
     """Look how much room there is for files."""
-    folder = _existing(settings.files_dir)
-    disk = os.statvfs(folder)
-    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    share = free / size if size else 0.0
-    ok = os.access(folder, os.W_OK) and (free >= LEAST_BYTES or share >= LEAST_SHARE)
-    return Finding(ok, f"свободно {free / 1e9:.1f} ГБ, {share:.0%}")
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    room = disk.room(settings.files_dir)
+    ok = os.access(disk.existing(settings.files_dir), os.W_OK) and not room.little
+    return Finding("диск", ok, f"свободно {size(room.free)}, {room.share:.0%}")

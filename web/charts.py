@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from counters import Hour
 from reports import ExportPage
-from web.words import count, duration, speed
+from words import count, duration, speed
 
 WIDTH, HEIGHT = 720.0, 120.0
 #: Least height of a bar that is not nothing.

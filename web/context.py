@@ -9,6 +9,7 @@ from settings import Settings
 from web.background import BackgroundCheck
 from web.dashboard import Dashboard
 from web.database import Pool
+from web.estimates import Estimates
 from web.monitor import Monitor
 from web.security import Guard
 from workloads import Workload
@@ -25,6 +26,7 @@ class Context:
     warehouse: BackgroundCheck
     disk: BackgroundCheck
     dashboard: Dashboard
+    estimates: Estimates
     workloads: tuple[Workload, ...] = ()
     broker: BackgroundCheck | None = None  # where BROKER_URL is set
 

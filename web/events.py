@@ -9,7 +9,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from web.context import Context, Open
 from web.monitor import Look
-from web.words import duration, speed, thousands
+from words import duration, speed, thousands
 
 #: Seconds between signs of life on a stream that has nothing to say.
 PING_SECONDS = 20

@@ -20,8 +20,6 @@ from settings import Settings
 from storage import CONTENT_TYPES, check_name, faults
 from web.security import Refused
 
-#: How a browser is told what a file is, by its extension.
-TYPES = CONTENT_TYPES
 _ASCII = {ord('"'): "_", ord("\\"): "_", ord("%"): "_"}
 
 
@@ -36,7 +34,7 @@ def _headers(name: str) -> dict[str, str]:
 
 
 def _kind(name: str) -> str:
-    return TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream")
+    return CONTENT_TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream")
 
 
 class Download(FileResponse):
@@ -70,13 +68,11 @@ class Handover(StreamingResponse):
             log.warning("download_broken_off", extra={"path": scope["path"], "reason": str(error)})
 
 
-def download(settings: Settings, job: JobRow | None, request: Request) -> Callable[[], Response]:
+def download(settings: Settings, job: JobRow, request: Request) -> Callable[[], Response]:
     """Return what makes the answer with the file of a job; raise Refused where there is none to be had.
 
     What is returned may wait for a store: it is no work for the loop of events.
     """
-    if job is None:
-        raise Refused(404, "такого задания нет")
     if job.state != "done" or job.file_name is None or job.user_id is None:
         raise Refused(409, "у задания нет готового файла")
     if job.purged_at is not None:

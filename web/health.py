@@ -13,10 +13,12 @@ from pydantic import BaseModel, Field
 
 import reports
 import services
-from db import Cursor, DatabaseAway
+from db import Cursor, DatabaseAway, unforeseen
+from findings import Finding
+from logs import log, redact
 from web import metrics
 from web.api import problems
-from web.background import BackgroundCheck, Finding
+from web.background import BackgroundCheck
 from web.context import Context, Open
 
 #: Seconds that an answer waits for the database's part of the details.
@@ -30,6 +32,9 @@ class CheckModel(BaseModel):
 
     status: str = Field(description="ok, warning или error")
     text: str
+
+
+_UNKNOWN = CheckModel(status="error", text="неизвестно")
 
 
 class Health(BaseModel):
@@ -117,7 +122,7 @@ async def _workload_checks(context: Context) -> dict[str, CheckModel]:
             continue
         checks = await _read(context, partial(workload.part, "health"))
         if checks is None:
-            found[workload.name] = CheckModel(status="error", text="неизвестно")
+            found[workload.name] = _UNKNOWN
         else:
             found |= {name: CheckModel(status=check.status, text=check.text) for name, check in checks.items()}
     return found
@@ -127,7 +132,7 @@ async def _service_checks(context: Context) -> dict[str, CheckModel]:
     names = services.defined(context.workloads)
     states = await _read(context, lambda cursor: services.states(cursor, names)) if names else ()
     if states is None:
-        return {name: CheckModel(status="error", text="неизвестно") for name in names}
+        return {name: _UNKNOWN for name in names}
     checks = {state.name: services.check(state) for state in states}
     return {name: CheckModel(status=check.status, text=check.text) for name, check in checks.items()}
 
@@ -204,13 +209,13 @@ async def freshness(context: Open) -> Response:
     health = health_of(context)
     tables = {table.name: table.refresh_seconds for table in status.tables} if status else {}
     oldest = status.oldest_waiting_seconds if status else None
-    data = await _sources(context)
-    checks = {source.source: CheckModel(status=source.status, text=source.text) for source in data}
+    data, unknown = await _sources(context)
+    checks = {source.source: CheckModel(status=source.status, text=source.text) for source in data} | unknown
     return _answer(
         Freshness(
             status=_judged(health, checks),
             loop_age_seconds=health.loop_age_seconds,
-            checks=_own_checks(context),
+            checks=_own_checks(context) | unknown,
             data=data,
             oldest_waiting_seconds=oldest,
             warehouse_tables=tables,
@@ -218,13 +223,18 @@ async def freshness(context: Open) -> Response:
     )
 
 
-async def _sources(context: Context) -> list[SourceModel]:
+async def _sources(context: Context) -> tuple[list[SourceModel], dict[str, CheckModel]]:
+    """Return the sources of the workloads that are on, and a check for each of these that could not be asked."""
     found: list[SourceModel] = []
+    unknown: dict[str, CheckModel] = {}
     for workload in context.workloads:
         if workload.offers("sources"):
             sources = await _read(context, partial(workload.part, "sources"))
-            found += [SourceModel(**asdict(source)) for source in sources or ()]
-    return found
+            if sources is None:
+                unknown[workload.name] = _UNKNOWN
+            else:
+                found += [SourceModel(**asdict(source)) for source in sources]
+    return found, unknown
 
 
 @router.get(
@@ -264,12 +274,18 @@ async def _status(context: Context) -> reports.Status | None:
 
 
 async def _read(context: Context, read: Callable[[Cursor], Any]) -> Any:
-    """Return what `read` finds in the database, None where it does not answer in time."""
+    """Return what `read` finds in the database, None where it does not answer in time or something is wrong with it."""
     try:
         return await asyncio.wait_for(context.pool.read(read), DETAIL_SECONDS)
     except (DatabaseAway, TimeoutError):
         return None
+    except Exception as error:  # a workload's own, or its settings: the health of all the others is still told
+        log.warning("health_unknown", extra={"reason": redact(unforeseen(error))})
+        return None
 
 
 async def _found(check: BackgroundCheck) -> Finding:
-    return await asyncio.to_thread(check)
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(check), DETAIL_SECONDS)
+    except TimeoutError:  # no thread was free for it
+        return Finding(check.name, False, "неизвестно")

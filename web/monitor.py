@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 
 from db import Cursor, Database, DatabaseAway, one_line
-from web.speed import Speeds
+from speed import Speeds
 
 #: Seconds between two looks: with and without somebody who watches a running job.
 WATCHED_SECONDS = 0.5
@@ -32,7 +32,7 @@ FROZEN_SECONDS = 3.0
 _PULSE = """
 SELECT (SELECT coalesce(max(id), 0) FROM tksva_q.job),
        (SELECT coalesce(sum(jobs), 0) || ' ' || coalesce(sum(present), 0) FROM tksva_q.counter),
-       loop.age, loop.lease, clock_timestamp()
+       loop.age, loop.lease
 FROM (SELECT 1) one LEFT JOIN (
     SELECT extract(epoch FROM clock_timestamp() - loop_at)::float AS age, lease_seconds AS lease
     FROM tksva_q.worker WHERE loop_at IS NOT NULL ORDER BY loop_at DESC LIMIT 1) loop ON true
@@ -149,7 +149,7 @@ class Monitor:
 
     def _seen(self, cursor: Cursor) -> Look:
         cursor.execute(_PULSE)
-        newest, ended, age, lease, _ = cursor.fetchone() or (0, "", None, None, None)
+        newest, ended, age, lease = cursor.fetchone() or (0, "", None, None)
         cursor.execute(_RUNNING)
         rows = cursor.fetchall()
         running = []

@@ -1,6 +1,5 @@
 """The pages for people, in Russian: the queue, lists, one job, the two forms. They work without the script, too."""
 
-import asyncio
 import secrets
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -10,24 +9,13 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import reports
-from errors import QueueError, UserError
+import words
+from errors import QueueError
 from jobs import State
-from web import api, charts, choices, dashboard, models, words
+from web import api, charts, choices, dashboard, models
 from web.context import Authorized, Context, Open
 from web.health import health_of
 from web.security import BROWSER, SESSION, SESSION_SECONDS, cookie
-
-#: Seconds that counting rows before a job is queued may take.
-ESTIMATE_SECONDS = 5.0
-
-#: How an attempt ends, in the words of a user.
-OUTCOMES = {
-    "done": "готово",
-    "failed": "ошибка",
-    "retry": "будет повтор",
-    "given back": "возвращено в очередь",
-    "cancelled": "отменено",
-}
 
 #: Forms and their fields in the words of a user.
 TITLES = {
@@ -36,6 +24,14 @@ TITLES = {
     "start_date": "С",
     "finish_date": "По",
 }
+
+
+def body(operation: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the JSON that a path of an OpenAPI description takes, itself or by its name there."""
+    schema: dict[str, Any] = operation["requestBody"]["content"].get("application/json", {}).get("schema", {})
+    _, _, name = schema.get("$ref", "").rpartition("/")
+    return spec["components"]["schemas"][name] if name else schema
+
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 templates = Environment(
@@ -52,10 +48,12 @@ templates.filters |= {
     "moment": words.moment,
     "count": words.count,
     "reason": models.reason,
+    "body": body,
 }
 templates.globals |= {
-    "state_names": api.STATE_NAMES,
-    "outcomes": OUTCOMES,
+    "state_names": words.STATE_NAMES,
+    "outcomes": words.OUTCOMES,
+    "goes_on": words.GOES_ON,
     "titles": TITLES,
     "has_file": models.has_file,
     "width": charts.WIDTH,
@@ -261,20 +259,12 @@ async def submit(  # noqa: PLR0913, PLR0917 -- the fields of the form
         chosen = choices.find(form)
         wanted = choices.job(chosen, place, start_date, finish_date, extension)
         if wish == "estimate":
-            rows = await _count(context, chosen, place, start_date, finish_date)
+            rows = await context.estimates.count(chosen, place, start_date, finish_date)
             return await _index(context, request, filled, estimate=f"{words.count(rows, 'строка', 'строки', 'строк')}")
         await api.queue(context, wanted)
     except QueueError as error:
         return await _index(context, request, filled, problem=models.reason(str(error)), status=422)
     return RedirectResponse("/#live", 303)
-
-
-async def _count(context: Context, form: choices.Form, place: str, start: str, finish: str) -> int:
-    counting = asyncio.to_thread(choices.estimate, context.settings, form, place, start, finish)
-    try:
-        return await asyncio.wait_for(counting, ESTIMATE_SECONDS)
-    except TimeoutError:
-        raise UserError("строк так много, что их не сосчитать за несколько секунд") from None
 
 
 @router.get("/estimate")
@@ -285,7 +275,7 @@ async def estimate(
     if not context.settings.embedded:
         return PlainTextResponse("", 404)
     try:
-        rows = await _count(context, choices.find(form), place, start_date, finish_date)
+        rows = await context.estimates.count(choices.find(form), place, start_date, finish_date)
     except QueueError as error:
         return PlainTextResponse(models.reason(str(error)), 422)
     return PlainTextResponse(words.count(rows, "строка", "строки", "строк"))

@@ -214,7 +214,7 @@ def _unauthorized(text: str) -> Refused:
 def _bearer(request: Request) -> bytes | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     # Starlette reads headers as latin-1: these are the bytes that were sent.
-    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
+    return token.strip(" \t").encode("latin-1") if scheme.lower() == "bearer" else None
 
 
 def _basic(request: Request) -> bytes | None:

@@ -16,11 +16,13 @@ from integrations.daily_reports import NAME, ReportSettings, days, files, table
 from jobs import State
 from reports import JobDetail
 from settings import load_part
-from web.api import SECURED, STATE_NAMES, JobId, detail, problems
+from storage import CONTENT_TYPES
+from web.api import SECURED, JobId, detail, problems
 from web.context import Authorized, Context, Open
-from web.files import TYPES, disposition
+from web.files import disposition
 from web.models import reason
 from web.security import Refused
+from words import STATE_NAMES
 
 #: Seconds that queueing a job may take: an answer comes within five, whatever the database does.
 WRITE_SECONDS = 3.0
@@ -215,7 +217,7 @@ def _status(found: JobDetail) -> TaskStatus:
     summary="отчёт за день файлом",
     response_class=Response,
     responses={
-        200: {"description": "файл", "content": {kind.partition(";")[0]: {} for kind in TYPES.values()}},
+        200: {"description": "файл", "content": {kind.partition(";")[0]: {} for kind in CONTENT_TYPES.values()}},
         **problems(401, 403, 422, 429, 503),
     },
 )
@@ -231,7 +233,7 @@ async def download(
         "Content-Disposition": disposition(f"report_{report_date}.{format_}"),
         "Cache-Control": "private, no-cache",
     }
-    return Response(content, media_type=TYPES[f".{format_}"], headers=headers)
+    return Response(content, media_type=CONTENT_TYPES[f".{format_}"], headers=headers)
 
 
 # --- what the page does, too ------------------------------------------------------------------------------------------

@@ -83,5 +83,4 @@ async def _show(
         page=page,
         more=page * ROWS < totals.orders,
         jobs=found.jobs[:JOBS],
-        moving={},
     )

@@ -13,7 +13,7 @@ from integrations.timers import alerts, definitions, freshness, journal
 from web.charts import WIDTH, Bar
 from web.context import Authorized, Open
 from web.pages import answer
-from web.words import duration
+from words import duration
 
 #: Height of a timer's line in the picture.
 LINE = 24.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +14,14 @@ from pathlib import Path
 import httpx
 import openpyxl
 import psycopg2.extensions
+import pytest
 
 import schema
 from tests.conftest import Daemon, Queries, wait_for
 from tests.daily_reports.conftest import ON, Shop
 from tests.described import try_all
+from tests.web.own_postgres import frozen, own_server
 from tests.web.server import TOKEN, Web
-from tests.web.test_health import _family, own_server, postmaster
 
 __all__ = ["own_server"]
 
@@ -206,9 +205,7 @@ def test_a_database_that_hangs_is_said_to_be_away_within_five_seconds(
         web.await_answer()
         with web.client() as client:
             wait_for(lambda: client.get("/report/all").status_code == 200, 10)
-            for pid in _family(postmaster(folder)):
-                os.kill(pid, signal.SIGSTOP)
-                after.callback(os.kill, pid, signal.SIGCONT)
+            after.enter_context(frozen(folder))
             for method, path in (  # the first of them before anybody has noticed
                 ("POST", f"/report/generate?report_date={DAY}"),
                 ("GET", f"/report/?report_date={DAY}"),
@@ -240,6 +237,7 @@ def test_a_database_that_is_not_there_is_said_to_be_away(shop: Shop, tmp_path: P
 # --- the description --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(600)  # many requests, on a busy machine
 def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(
     shop: Shop, sql: Queries, start_web: Callable[..., Web]
 ) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
+import db
+from settings import Settings
 from tests.conftest import make_settings
 from tests.web.inside import Inside
-from tests.web.installation import Installation
+from tests.web.installation import Installation, installed
 from tests.web.server import Web
 from web.app import create_app
 
@@ -19,17 +22,15 @@ from web.app import create_app
 @pytest.fixture
 def start_web(database: str, tmp_path: Path) -> Iterator[Callable[..., Web]]:
     """Start web processes on the test's database and folder; they are stopped at the end."""
-    started: list[Web] = []
+    with ExitStack() as after:
 
-    def start(**settings: object) -> Web:
-        web = Web(database, tmp_path, **settings)
-        started.append(web)
-        web.await_answer()
-        return web
+        def start(**settings: object) -> Web:
+            web = Web(database, tmp_path, **settings)
+            after.callback(web.stop)
+            web.await_answer()
+            return web
 
-    yield start
-    for web in started:
-        web.stop()
+        yield start
 
 
 @pytest.fixture
@@ -47,21 +48,29 @@ def client(web: Web) -> Iterator[httpx.Client]:
 @pytest.fixture
 def start_inside(database: str, tmp_path: Path) -> Iterator[Callable[..., Inside]]:
     """Start applications in this process, on the test's database and folder; they are stopped at the end."""
-    started: list[Inside] = []
+    with ExitStack() as after:
 
-    def start(**settings: object) -> Inside:
-        started.append(inside := Inside(create_app(make_settings(database, tmp_path, **settings))))
-        return inside
+        def start(**settings: object) -> Inside:
+            inside = Inside(create_app(make_settings(database, tmp_path, **settings)))
+            after.callback(inside.close)
+            return inside
 
-    yield start
-    for inside in started:
-        inside.close()
+        yield start
 
 
 @pytest.fixture
 def inside(start_inside: Callable[..., Inside]) -> Inside:
     """An application that needs no token."""
     return start_inside()
+
+
+@pytest.fixture
+def embedded(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
+    """An application that takes the test's database for the embedded one."""
+    monkeypatch.setattr(db, "dsn", lambda settings: database)
+    inside = Inside(create_app(Settings(var_dir=tmp_path)))
+    yield inside
+    inside.close()
 
 
 @pytest.fixture
@@ -77,7 +86,6 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path)
-    yield installation
-    installation.close()
+def installation() -> Iterator[Installation]:
+    with installed() as installation:
+        yield installation

@@ -14,7 +14,16 @@ from web.context import Context
 
 T = TypeVar("T")
 #: Seconds that anything asked of it may take.
-PATIENCE = 30
+PATIENCE = 60
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run something in an event loop of its own."""
+
+    async def limited() -> T:
+        return await asyncio.wait_for(work, PATIENCE)
+
+    return asyncio.run(limited())
 
 
 class Inside:

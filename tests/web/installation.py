@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg2
-import psycopg2.extensions
 from playwright.sync_api import Page
 
 import demo_warehouse
-from embedded import embedded_dsn
-from schema import migrate
 from tests.conftest import Daemon, Queries
+from tests.web.own_postgres import own_postgres
 from tests.web.server import Web
 
 ROWS = 60_000
@@ -20,22 +20,15 @@ ROWS = 60_000
 class Installation:
     """The embedded default with its demo warehouse, a queue and a page."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sql: Queries, web: Web) -> None:
         self.folder = folder
-        conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
-        migrate(conninfo)
-        connection = psycopg2.connect(conninfo)
-        demo_warehouse.create(connection, ROWS)
-        connection.close()
-        self.sql = Queries(conninfo)
+        self.sql = sql
+        self.web = web
         self.daemon: Daemon | None = None
-        # No PSQL_*: both find the embedded server by VAR_DIR alone.
-        self.web = Web("", folder)
-        self.web.await_answer()
 
     def run(self, **settings: object) -> None:
         self.daemon = Daemon("", self.folder, **settings)
-        self.daemon.await_line(" started ")
+        self.daemon.await_line(" started ", 60)
 
     def slowly(self, seconds: float = 0.0004) -> None:
         """Make each page take as long as a large one does: so many seconds a row, in naps that a busy machine keeps.
@@ -50,11 +43,26 @@ class Installation:
             "CREATE VIEW audit._sales__execution_orders AS SELECT * FROM audit.fast WHERE audit.wait(rownumber)"
         )
 
-    def close(self) -> None:
+    def end(self) -> None:
         if self.daemon:
             self.daemon.kill()
-        self.web.stop()
-        self.sql.close()
+
+
+@contextmanager
+def installed() -> Iterator[Installation]:
+    """An installation whose page answers; all of it has ended at the end."""
+    with own_postgres() as (conninfo, folder), ExitStack() as after:
+        with closing(psycopg2.connect(conninfo)) as connection:
+            demo_warehouse.create(connection, ROWS)
+        sql = Queries(conninfo)
+        after.callback(sql.close)
+        # No PSQL_*: both find the embedded server by VAR_DIR alone.
+        web = Web("", folder)
+        after.callback(web.stop)
+        web.await_answer()
+        installation = Installation(folder, sql, web)
+        after.callback(installation.end)
+        yield installation
 
 
 def fill(page: Page, form: str, place: str, extension: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -16,6 +17,16 @@ from tests.conftest import ROOT, environment, wait_for
 
 TOKEN = "длинный-ключ-0123456789"
 STATION = {"station_name": "Тайшет", "start_date": "2024-01-01", "finish_date": "2024-12-31"}
+
+FINISHED = """
+INSERT INTO tksva_q.job (form, user_id, file_name, state, attempt, rows, bytes, finished_at)
+VALUES ('f', 1, 'Ворсино.csv', 'done', 1, 1000, 4, now()) RETURNING id
+"""
+
+
+def busy(seconds: float) -> float:
+    """A time that is promised on a machine with nothing else to do, as long as this one takes for it now."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Web:
@@ -57,20 +68,21 @@ class Web:
                 return False
             return True
 
-        wait_for(answers, 20, lambda: "\n".join(self.lines))
+        wait_for(answers, 60, lambda: "\n".join(self.lines))
 
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            status = self.process.wait(15)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
-            self.process.kill()
             raise AssertionError("the web process did not stop:\n" + "\n".join(self.lines)) from None
-        self._reader.join(5)
-        if self.process.stdout:
-            self.process.stdout.close()
-        return status
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join(60)
+            if self.process.stdout:
+                self.process.stdout.close()
 
 
 def form_token(page: str) -> str:

@@ -8,7 +8,9 @@ import json
 import re
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,26 +21,26 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.conftest import Queries, wait_for
-from tests.web.server import TOKEN, Web
-
-FINISHED = """
-INSERT INTO tksva_q.job (form, user_id, file_name, state, attempt, rows, bytes, finished_at)
-VALUES ('f', 1, 'Ворсино.csv', 'done', 1, 1000, 4, now()) RETURNING id
-"""
+from tests.web.inside import Inside
+from tests.web.server import FINISHED, TOKEN, Web
 
 
 class Hook:
-    """A webhook that keeps what it gets, and fails as often as it is told to."""
+    """A webhook that keeps what it gets, and fails, or does not speak HTTP, as often as it is told to."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[bytes, str]] = []
         self.failures = 0
+        self.babble = 0
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 hook.calls.append((body, self.headers["x-tksva-signature"]))
+                if len(hook.calls) <= hook.babble:
+                    self.wfile.write(b"SSH-2.0-no web server\r\n")
+                    return
                 self.send_response(500 if len(hook.calls) <= hook.failures else 204)
                 self.end_headers()
 
@@ -69,12 +71,53 @@ def file(tmp_path: Path) -> Path:
     return folder / "Ворсино.csv"
 
 
+class Mailbox:
+    def __init__(self) -> None:
+        self.mails: list[bytes] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+        self.mails.append(envelope.content or b"")  # type: ignore[arg-type]
+        return "250 OK"
+
+
+@pytest.fixture
+def smtp_port() -> int:
+    """A port on which nobody listens yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def mail_server(port: int) -> Iterator[Mailbox]:
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        yield mailbox
+    finally:
+        server.stop()
+
+
+def announced(sql: Queries, job: int) -> None:
+    wait_for(lambda: sql("SELECT 1 FROM tksva_q.announcement WHERE job_id = %s AND sent_at IS NOT NULL", job), 60)
+
+
+def reason(sql: Queries, job: int) -> str:
+    """Wait until it is noted why a file was not announced."""
+    probe = "SELECT error FROM tksva_q.announcement WHERE job_id = %s AND error IS NOT NULL"
+    return str(wait_for(lambda: sql(probe, job), 60)[0][0])
+
+
+# --- the webhook ------------------------------------------------------------------------------------------------------
+
+
 def test_a_webhook_gets_a_signed_word_and_a_link_that_works(
     hook: Hook, file: Path, start_web: Callable[..., Web], sql: Queries
 ) -> None:
     web = start_web(notify_webhook=hook.url, api_token=TOKEN)
     job = sql.value(FINISHED)
-    wait_for(lambda: sql("SELECT 1 FROM tksva_q.announcement WHERE job_id = %s AND sent_at IS NOT NULL", job))
+    announced(sql, job)
     [(body, signature)] = hook.calls
     word = json.loads(body)
     assert (word["event"], word["job"], word["file_name"], word["rows"]) == ("file_ready", job, "Ворсино.csv", 1000)
@@ -90,6 +133,7 @@ def test_a_webhook_gets_a_signed_word_and_a_link_that_works(
         ):
             assert stranger.get(changed).status_code == 403
         assert stranger.get(f"{web.url}/files/{job}").status_code == 422
+    web.stop()
     assert not [line for line in web.lines if "s3cret-hook" in line]
 
 
@@ -97,11 +141,20 @@ def test_a_webhook_that_fails_is_tried_again(hook: Hook, start_web: Callable[...
     hook.failures = 1
     web = start_web(notify_webhook=hook.url)
     job = sql.value(FINISHED)
-    wait_for(lambda: sql("SELECT 1 FROM tksva_q.announcement WHERE job_id = %s AND error IS NOT NULL", job))
-    assert any("not_announced" in line for line in web.lines)
+    assert "500" in reason(sql, job)
+    wait_for(lambda: any("not_announced" in line for line in web.lines), 60)
     sql("UPDATE tksva_q.announcement SET next_at = now()")
-    wait_for(lambda: sql("SELECT 1 FROM tksva_q.announcement WHERE job_id = %s AND sent_at IS NOT NULL", job))
+    announced(sql, job)
     assert sql("SELECT tries, error FROM tksva_q.announcement") == [(2, None)]
+
+
+def test_a_webhook_that_does_not_speak_http_ends_nothing(
+    hook: Hook, start_web: Callable[..., Web], sql: Queries
+) -> None:
+    hook.babble = 1
+    start_web(notify_webhook=hook.url)
+    assert reason(sql, sql.value(FINISHED)).startswith("webhook: BadStatusLine: SSH-2.0")
+    announced(sql, sql.value(FINISHED))
 
 
 def test_two_web_processes_say_it_once_and_old_news_are_none(
@@ -111,32 +164,18 @@ def test_two_web_processes_say_it_once_and_old_news_are_none(
     for _ in range(2):
         start_web(notify_webhook=hook.url)
     jobs = [sql.value(FINISHED) for _ in range(10)]
-    wait_for(lambda: sql.value("SELECT count(*) FROM tksva_q.announcement WHERE sent_at IS NOT NULL") == 10)
+    wait_for(lambda: sql.value("SELECT count(*) FROM tksva_q.announcement WHERE sent_at IS NOT NULL") == 10, 60)
     assert sorted(json.loads(body)["job"] for body, _ in hook.calls) == jobs
 
 
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[bytes] = []
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
-        self.mails.append(envelope.content or b"")  # type: ignore[arg-type]
-        return "250 OK"
+# --- the mail ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file: Path) -> None:
-    mailbox = Mailbox()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Controller(mailbox, hostname="127.0.0.1", port=port)
-    server.start()
-    try:
-        start_web(notify_smtp=f"smtp://127.0.0.1:{port}", notify_from="queue@example.org")
+def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file: Path, smtp_port: int) -> None:
+    with mail_server(smtp_port) as mailbox:
+        start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}", notify_from="queue@example.org")
         sql.value(FINISHED)
-        wait_for(lambda: mailbox.mails)
-    finally:
-        server.stop()
+        wait_for(lambda: mailbox.mails, 60)
     mail = message_from_bytes(mailbox.mails[0], policy=policy.default)
     assert (mail["to"], mail["from"]) == ("user1@example.org", "queue@example.org")
     assert mail["subject"] == "Файл готов: Ворсино.csv"
@@ -148,9 +187,95 @@ def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file:
         assert client.get(link[0]).text == "1234"
 
 
-def test_nothing_is_announced_by_default(web: Web, sql: Queries) -> None:
-    sql.value(FINISHED)
-    with web.client() as client:
-        assert client.get("/").status_code == 200
-    assert "announcer" not in " ".join(web.lines)
-    assert sql.value("SELECT count(*) FROM tksva_q.announcement") == 0
+@pytest.mark.parametrize("address", ["a@", "a@[", "a@b\nBcc: c@d"])
+def test_an_address_that_is_none_keeps_nobody_else_from_his_mail(
+    start_web: Callable[..., Web], sql: Queries, smtp_port: int, address: str
+) -> None:
+    sql('UPDATE "user" SET email = %s WHERE id = 1', address)
+    with mail_server(smtp_port) as mailbox:
+        start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+        assert reason(sql, sql.value(FINISHED)).startswith("mail: ")
+        announced(sql, sql.value(FINISHED.replace("'f', 1", "'f', 2")))
+    [mail] = mailbox.mails
+    assert b"user2@example.org" in mail
+
+
+def test_a_mail_server_that_is_away_repeats_no_word_to_the_webhook(
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, smtp_port: int
+) -> None:
+    web = start_web(notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    job = sql.value(FINISHED)
+    assert reason(sql, job).startswith("mail: ")
+    with mail_server(smtp_port) as mailbox:
+        sql("UPDATE tksva_q.announcement SET next_at = now()")
+        announced(sql, job)
+    web.stop()
+    assert (len(hook.calls), len(mailbox.mails)) == (1, 1)
+
+
+def test_a_webhook_that_is_away_keeps_nobody_from_his_mail(
+    start_web: Callable[..., Web], sql: Queries, smtp_port: int
+) -> None:
+    with mail_server(smtp_port) as mailbox:
+        start_web(notify_webhook="http://127.0.0.1:1/", notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+        assert reason(sql, sql.value(FINISHED)).startswith("webhook: ")
+    assert len(mailbox.mails) == 1
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def role(sql: Queries) -> Iterator[str]:
+    """A database user with the rights that the queue's documentation asks for where nobody gets mail."""
+    name = f"role_{uuid.uuid4().hex[:8]}"
+    sql(
+        f"CREATE ROLE {name} LOGIN; GRANT SELECT, UPDATE ON post, dwh_tables_info TO {name};"
+        f"GRANT USAGE ON SCHEMA tksva_q TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA tksva_q TO {name}"
+    )
+    yield name
+    sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_the_webhook_needs_no_right_to_the_table_of_users(
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, role: str, smtp_port: int
+) -> None:
+    web = start_web(psql_user=role, notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    job = sql.value(FINISHED)
+    assert reason(sql, job).startswith("mail: InsufficientPrivilege: ")
+    assert len(hook.calls) == 1
+    with mail_server(smtp_port) as mailbox:
+        sql(f'GRANT SELECT (id, username, email) ON "user" TO {role}; UPDATE tksva_q.announcement SET next_at = now()')
+        announced(sql, job)
+    assert len(mailbox.mails) == 1
+    web.stop()
+
+
+def test_a_statement_that_fails_is_said_once_and_once_that_it_is_over(
+    hook: Hook, start_web: Callable[..., Web], sql: Queries
+) -> None:
+    def said(event: str) -> int:
+        return sum(f" {event} " in f"{line} " for line in web.lines)
+
+    sql("ALTER TABLE tksva_q.announcement RENAME TO away")
+    web = start_web(notify_webhook=hook.url, log_level="DEBUG")
+    job = sql.value(FINISHED)
+    failures = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    wait_for(lambda: said("announcements_wait"), 60)
+    before = sql.value(failures)
+    wait_for(lambda: sql.value(failures) > before + 1, 60)  # it goes on failing
+    sql("ALTER TABLE tksva_q.away RENAME TO announcement")
+    announced(sql, job)
+    web.stop()
+    assert (said("announcements_wait"), said("announcements_go_on")) == (1, 1)
+
+
+def test_nothing_is_announced_by_default(start_inside: Callable[..., Inside]) -> None:
+    def announcers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "announcer"}
+
+    before = announcers()
+    start_inside()
+    assert announcers() <= before
+    start_inside(notify_webhook="http://127.0.0.1:1/")
+    assert len(announcers() - before) == 1

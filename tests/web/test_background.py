@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from errors import WarehouseError
+from findings import Finding
 from settings import Settings
 from tests.conftest import TABLE, Queries, make_settings, wait_for
 from web import background
-from web.background import BackgroundCheck, Finding, disk_check, warehouse_check
+from web.background import BackgroundCheck, disk_check, warehouse_check
+from words import NARROWLY
 
-FINE = Finding(True, "всё хорошо")
+FINE = Finding("x", True, "всё хорошо")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_a_finding_is_good_for_a_while_and_then_found_anew(clock: Callable[[float], None]) -> None:
-    found = iter([FINE, Finding(False, "плохо")])
+    found = iter([FINE, Finding("x", False, "плохо")])
     check = BackgroundCheck("x", lambda: next(found))
     assert [check().text, check().text] == ["всё хорошо", "всё хорошо"]
     clock(background.FRESH_SECONDS - 1)
@@ -69,7 +71,6 @@ def test_nobody_waits_for_a_check_that_hangs(monkeypatch: pytest.MonkeyPatch, cl
     assert re.fullmatch(r"не отвечает \d+ с", hanging.text)
     clock(1000)
     assert re.fullmatch(r"не отвечает 10\d\d с", check().text)
-    assert check().seconds == pytest.approx(1000, abs=60)
     assert len(calls) == 1  # it is not begun again while it hangs
     go.set()
     assert check._thread
@@ -122,19 +123,11 @@ def test_an_error_that_nobody_foresaw_does_not_leave_the_old_finding_standing(cl
     assert not check().ok
 
 
-def test_a_finding_says_how_long_it_took(clock: Callable[[float], None]) -> None:
-    def slow() -> Finding:
-        clock(7)
-        return FINE
-
-    assert BackgroundCheck("x", slow)().seconds == pytest.approx(7, abs=5)
-
-
 # --- the warehouse ----------------------------------------------------------------------------------------------------
 
 
 def test_the_warehouse_is_asked_for_every_table_that_a_form_reads(database: str, tmp_path: Path) -> None:
-    assert warehouse_check(make_settings(database, tmp_path)) == Finding(True, f"{TABLE}: столбцов 9")
+    assert warehouse_check(make_settings(database, tmp_path)) == Finding("хранилище", True, f"{TABLE}: столбцов 9")
 
 
 def test_a_warehouse_without_the_table_is_not_well(database: str, tmp_path: Path, sql: Queries) -> None:
@@ -160,25 +153,14 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_one_above(tmp
     assert "ГБ" in found.text
 
 
-@pytest.mark.parametrize(
-    ("free", "size", "ok"),
-    [
-        (2 << 30, 1 << 50, True),  # little of a great disk is enough
-        (1 << 20, 10 << 20, True),  # much of a small one, too
-        (1 << 20, 1 << 40, False),
-        (0, 0, False),
-    ],
-)
-def test_little_room_is_little_in_bytes_and_in_share(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, size: int, *, ok: bool
-) -> None:
-    disk(monkeypatch, free, size)
-    assert disk_check(Settings(var_dir=tmp_path)).ok is ok
+def test_a_disk_with_little_room_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disk(monkeypatch, 1 << 20, 1 << 40)
+    assert not disk_check(Settings(var_dir=tmp_path)).ok
 
 
 def test_the_room_is_told_in_bytes_and_in_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     disk(monkeypatch, 25 * 10**9, 100 * 10**9)
-    assert disk_check(Settings(var_dir=tmp_path)).text == "свободно 25.0 ГБ, 25%"
+    assert disk_check(Settings(var_dir=tmp_path)).text == f"свободно 25,0{NARROWLY}ГБ, 25%"
 
 
 def test_a_folder_that_nobody_may_write_to_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

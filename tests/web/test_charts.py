@@ -14,7 +14,7 @@ from reports import ExportPage
 from tests.records import export_page
 from web import charts
 from web.charts import HEIGHT, MOST_BARS, VISIBLE, WIDTH, Bar
-from web.words import NARROWLY, THIN
+from words import NARROWLY, THIN
 
 BEGIN = datetime(2024, 1, 31, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -14,6 +14,7 @@ import db
 from db import Cursor, Database, DatabaseAway
 from errors import StorageError
 from tests.conftest import Queries, make_settings, wait_for
+from tests.web.inside import run
 from web import database as web_database
 from web.database import THREADS, Address, Pool
 
@@ -36,13 +37,6 @@ def make_pool(database: str) -> Iterator[Callable[..., Pool]]:
 @pytest.fixture
 def pool(make_pool: Callable[..., Pool]) -> Pool:
     return make_pool()
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    async def limited() -> T:
-        return await asyncio.wait_for(work, 30)
-
-    return asyncio.run(limited())
 
 
 def backend(cursor: Cursor) -> int:

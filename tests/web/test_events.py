@@ -14,7 +14,7 @@ from tests.conftest import Daemon
 from tests.web.server import new_job
 from web import events
 from web.monitor import Look, Running
-from web.words import NARROWLY, THIN
+from words import NARROWLY, THIN
 
 Start = Callable[..., Daemon]
 

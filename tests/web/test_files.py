@@ -77,7 +77,7 @@ def sent(answer: Download, send: Callable[[Message], None] = lambda message: Non
 REQUEST = Request({"type": "http", "method": "GET", "headers": []})
 
 
-def refused(settings: Settings, job: JobRow | None) -> tuple[int, str]:
+def refused(settings: Settings, job: JobRow) -> tuple[int, str]:
     with pytest.raises(Refused) as told:
         download(settings, job, REQUEST)()
     return told.value.status, told.value.text
@@ -141,7 +141,6 @@ def test_a_browser_is_told_what_the_file_is_and_never_shows_it_as_a_page(
 @pytest.mark.parametrize(
     ("job", "status", "text"),
     [
-        (None, 404, "такого задания нет"),
         (job_row(state="running"), 409, "у задания нет готового файла"),
         (job_row(state="failed"), 409, "у задания нет готового файла"),
         (done(file_name=None), 409, "у задания нет готового файла"),
@@ -149,9 +148,7 @@ def test_a_browser_is_told_what_the_file_is_and_never_shows_it_as_a_page(
         (done(purged_at=BEGAN), 410, "файл уже удалён"),
     ],
 )
-def test_a_job_without_a_file_says_why(
-    settings: Settings, file: Path, job: JobRow | None, status: int, text: str
-) -> None:
+def test_a_job_without_a_file_says_why(settings: Settings, file: Path, job: JobRow, status: int, text: str) -> None:
     assert refused(settings, job) == (status, text)
 
 

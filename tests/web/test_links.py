@@ -12,14 +12,10 @@ import pytest
 from settings import Settings
 from tests.conftest import Queries
 from tests.web.inside import Inside
-from tests.web.server import TOKEN
+from tests.web.server import FINISHED, TOKEN
 from web import links
 from web.security import Guard
 
-FINISHED = """
-INSERT INTO tksva_q.job (form, user_id, file_name, state, attempt, rows, bytes, finished_at)
-VALUES ('f', 1, 'Ворсино.csv', 'done', 1, 1000, 4, now()) RETURNING id
-"""
 GUARD = Guard(Settings(), b"key")
 
 

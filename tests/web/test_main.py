@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from settings import Settings
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, wait_for
 from tests.web.server import TOKEN, Web
 from web import __main__ as main
 
@@ -110,7 +110,7 @@ def test_a_key_that_cannot_be_kept_stops_the_start_with_the_reason(database: str
 
 def test_it_ends_when_it_is_asked_to_though_somebody_watches(start_web: Callable[..., Web]) -> None:
     web = start_web()
-    assert any(" web_listens " in line and f"port={web.port}" in line for line in web.lines)
+    wait_for(lambda: any(" web_listens " in line and f"port={web.port}" in line for line in web.lines), 60)
     with web.client() as client, client.stream("GET", "/api/events") as stream:
         next(stream.iter_lines())
         assert web.stop() == -signal.SIGTERM

@@ -6,25 +6,19 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 from psycopg2.extensions import parse_dsn
 
 from db import DatabaseAway
 from tests.conftest import Queries, server_cursor, wait_for
+from tests.web.inside import run
 from web import monitor as web_monitor
 from web.monitor import FROZEN_SECONDS, Look, Monitor
 
 T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    async def limited() -> T:
-        return await asyncio.wait_for(work, 60)
-
-    return asyncio.run(limited())
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import httpx
 import psutil
 
 from tests.conftest import ROOT, Queries, wait_for
+from tests.test_house import BUSY
 from tests.web.server import Web
 
 BROWSERS = 200
@@ -30,14 +31,14 @@ def cpu(web: Web) -> float:
     return times.user + times.system
 
 
-def everything(wire: socket.socket) -> bytes:
-    """What has arrived so far."""
+def moves(wire: socket.socket) -> int:
+    """How often a bar has moved since the last look."""
     wire.setblocking(False)
     pieces = []
     with contextlib.suppress(BlockingIOError):
         while piece := wire.recv(1 << 16):
             pieces.append(piece)
-    return b"".join(pieces)
+    return b"".join(pieces).count(b"event: progress")
 
 
 def test_two_hundred_browsers_cost_a_tenth_of_a_core_and_one_connection(web: Web, sql: Queries) -> None:
@@ -49,17 +50,18 @@ def test_two_hundred_browsers_cost_a_tenth_of_a_core_and_one_connection(web: Web
     for wire in wires:
         wire.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     for wire in wires:
-        wire.settimeout(10)
+        wire.settimeout(60)
         assert wire.recv(4096).startswith(b"HTTP/1.1 200")
     began, used = time.monotonic(), cpu(web)
-    while time.monotonic() < began + SECONDS:  # the bar moves all the time
+    seen = [0] * BROWSERS
+    while time.monotonic() < began + SECONDS or min(seen) < SECONDS:  # the bar moves all the time
+        assert time.monotonic() < began + 100, f"the slowest browser has seen {min(seen)} moves"
         sql("UPDATE tksva_q.job SET rows = rows + 1000")
         time.sleep(0.1)
+        seen = [before + moves(wire) for before, wire in zip(seen, wires, strict=True)]
     share = (cpu(web) - used) / (time.monotonic() - began)
-    moves = [everything(wire).count(b"event: progress") for wire in wires]
     for wire in wires:
         wire.close()
-    assert min(moves) >= SECONDS
     assert share < 0.1, f"{share:.1%} of a core"
     connections = sql.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tksva_q web%'")
     assert connections == 1
@@ -69,17 +71,18 @@ def test_the_page_costs_no_more_however_many_jobs_have_ended(client: httpx.Clien
     sql(FINISHED)
     sql("VACUUM ANALYZE tksva_q.job")
 
-    def seconds() -> float:
-        time.sleep(1.01)  # what was drawn is a second old
-        began = time.perf_counter()
-        assert client.get("/").status_code == 200
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.1  # the median, on a quiet machine, is the benchmark's matter
-    for path in ("/jobs", "/jobs?state=failed", "/api/jobs?user=3", "/metrics"):
+    def seconds(path: str) -> float:
         began = time.perf_counter()
         assert client.get(path).status_code == 200
-        assert time.perf_counter() - began < 0.5
+        return time.perf_counter() - began
+
+    def drawn() -> float:
+        time.sleep(1.01)  # what was drawn is a second old
+        return seconds("/")
+
+    assert min(drawn() for _ in range(5)) < 0.1 * BUSY  # the median, on a quiet machine, is the benchmark's matter
+    for path in ("/jobs", "/jobs?state=failed", "/api/jobs?user=3", "/metrics"):
+        assert min(seconds(path) for _ in range(3)) < 0.5 * BUSY
 
 
 def test_a_browser_that_goes_away_is_forgotten(web: Web) -> None:
@@ -92,7 +95,7 @@ def test_a_browser_that_goes_away_is_forgotten(web: Web) -> None:
     assert process.num_fds() >= before + 15
     for wire in wires:
         wire.close()
-    wait_for(lambda: process.num_fds() <= before + 2, 10)
+    wait_for(lambda: process.num_fds() <= before + 2, 60)
 
 
 def test_the_web_process_imports_nothing_heavy() -> None:

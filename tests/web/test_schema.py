@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.conftest import Queries
 from tests.described import try_all
@@ -17,6 +18,7 @@ FROM generate_series(1, 30) g
 """
 
 
+@pytest.mark.timeout(600)  # many requests, on a busy machine
 def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(web: Web, sql: Queries) -> None:
     sql(JOBS)
     # Not the stream, which has no end. 503: no queue runs here, and health says so.

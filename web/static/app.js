@@ -6,9 +6,11 @@
   const page = document.querySelector("[data-events]");
   const away = document.getElementById("away");
 
-  // Not all browsers at once, and none of them more often than this, in milliseconds.
+  // No page more often than PAUSE; those that nobody looks at come up to SPREAD later, not all at once. Milliseconds.
   const PAUSE = 1500;
-  const SPREAD = 1000;
+  const SPREAD = 5000;
+  // An answer that was no stream ends an EventSource for good: after this a new one is tried.
+  const AGAIN = 3000;
   // Without news: files expire and times grow old all the same.
   const IDLE = 30000;
 
@@ -36,11 +38,11 @@
     last = Date.now();
     const live = page.dataset.live;
     if (!live) {
-      // A job's own page: all of it is about the one thing that has changed.
+      // What else is on the page stays: somebody may be filling a form there.
       const answer = await fetch(location.href);
       if (!answer.ok) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
-      if (fresh) replace(document.getElementById("main"), fresh.innerHTML);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-events]");
+      if (fresh) replace(page, fresh.innerHTML);
       return;
     }
     const answer = await fetch(live);
@@ -55,7 +57,7 @@
 
   function plan() {
     if (due === null) {
-      const wait = Math.max(0, last + PAUSE - Date.now()) + Math.random() * (document.hidden ? SPREAD * 5 : 0);
+      const wait = Math.max(0, last + PAUSE - Date.now()) + Math.random() * (document.hidden ? SPREAD : 0);
       due = setTimeout(() => refresh().catch(() => {}), wait);
     }
   }
@@ -69,8 +71,10 @@
     // The first one, too: what has ended before the page listened is on no other.
     source.addEventListener("changed", plan);
     source.addEventListener("away", () => { if (away) away.hidden = false; });
-    source.onerror = () => { if (away) away.hidden = false; };
-    setInterval(() => { if (Date.now() - last > IDLE) plan(); }, IDLE / 3);
+    source.onerror = () => {
+      if (away) away.hidden = false;
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN);
+    };
   }
 
   // "How many rows?" without leaving the page.
@@ -100,5 +104,8 @@
   }
 
   document.querySelectorAll(".order").forEach(estimates);
-  if (page && (page.dataset.live || ["waiting", "running"].includes(page.dataset.state))) listen();
+  if (page && (page.dataset.live || ["waiting", "running"].includes(page.dataset.state))) {
+    listen();
+    setInterval(() => { if (Date.now() - last > IDLE) plan(); }, IDLE / 3);
+  }
 })();

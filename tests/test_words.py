@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import types
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
-from web import words
-from web.words import NARROWLY, THIN, count, duration, moment, size, speed, thousands
+import words
+from jobs import State
+from web.models import JobAttempt
+from words import NARROWLY, THIN, count, duration, moment, size, speed, thousands
 
 
 def plain(text: str) -> str:
@@ -54,6 +58,7 @@ def test_a_size_has_one_figure_behind_its_comma(number: int | None, text: str) -
     ("seconds", "text"),
     [
         (None, ""),
+        (-3, "0,0 с"),
         (0, "0,0 с"),
         (4.24, "4,2 с"),
         (9.94, "9,9 с"),
@@ -69,6 +74,12 @@ def test_a_size_has_one_figure_behind_its_comma(number: int | None, text: str) -
 )
 def test_a_length_of_time_is_told_in_two_units(seconds: float | None, text: str) -> None:
     assert plain(duration(seconds)) == text
+
+
+def test_every_state_and_every_end_of_an_attempt_has_a_word() -> None:
+    assert set(words.STATE_NAMES) == set(get_args(State))
+    outcomes = JobAttempt.model_fields["outcome"].annotation
+    assert set(words.OUTCOMES) == set(re.findall(r"'([a-z ]+)'", str(outcomes)))
 
 
 def test_a_speed_is_in_rows_a_second() -> None:

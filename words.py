@@ -1,4 +1,4 @@
-"""Numbers, times and names as a Russian reader writes them."""
+"""Numbers, times and names as a Russian reader writes them: on the page and on the command line."""
 
 import datetime
 
@@ -6,6 +6,24 @@ import datetime
 THIN = "\u202f"
 #: Between a number and its unit: no line ends there.
 NARROWLY = "\u00a0"
+#: The states of a job.
+STATE_NAMES = {
+    "waiting": "в очереди",
+    "running": "выполняется",
+    "done": "готово",
+    "failed": "ошибка",
+    "cancelled": "отменено",
+}
+#: How an attempt ends; one without an outcome goes on.
+OUTCOMES = {
+    "done": "готово",
+    "failed": "ошибка",
+    "retry": "будет повтор",
+    "given back": "возвращено в очередь",
+    "cancelled": "отменено",
+}
+GOES_ON = "идёт"
+
 _SIZES = ("байт", "КБ", "МБ", "ГБ", "ТБ")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -28,7 +46,7 @@ def size(number: int | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """Return seconds as `2 ч 05 мин`, `3 мин 20 с`, `4,2 с`."""
-    return "" if seconds is None else _duration(seconds).replace(" ", NARROWLY)
+    return "" if seconds is None else _duration(max(0.0, seconds)).replace(" ", NARROWLY)
 
 
 def _duration(seconds: float) -> str:

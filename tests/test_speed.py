@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.speed import WINDOW, Speeds
+from speed import WINDOW, Speeds
 
 JOB = (7, 1)
 
