@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from db import Database
 from embedded import embedded_dsn
 from processings import Processing
 from settings import Settings
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "audit._sales__execution_orders"
@@ -207,7 +207,7 @@ class Queries:
     def status(self, post_id: int) -> str:
         return str(self.value("SELECT task_status FROM post WHERE id = %s", post_id))
 
-    def await_status(self, post_id: int, wanted: str, seconds: float = 20) -> str:
+    def await_status(self, post_id: int, wanted: str, seconds: float = PATIENCE) -> str:
         """Wait until the row's status matches the pattern `wanted`; return it."""
         return wait_for(
             lambda: status if re.fullmatch(wanted, status := self.status(post_id)) else None,
@@ -220,16 +220,6 @@ class Queries:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def wait_for(probe: Callable[[], Any], seconds: float = 20, complaint: Callable[[], str] | None = None) -> Any:
-    """Ask `probe` until it gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while not (found := probe()):
-        if time.monotonic() > deadline:
-            raise AssertionError(complaint() if complaint else f"not within {seconds} s")
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -317,7 +307,7 @@ class Daemon:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def await_line(self, pattern: str, seconds: float = 20) -> str:
+    def await_line(self, pattern: str, seconds: float = PATIENCE) -> str:
         """Wait for a line of the log that matches."""
         return str(
             wait_for(
@@ -335,7 +325,7 @@ class Daemon:
         self.process.kill()
         self._gone()
 
-    def stop(self, seconds: float = 35) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         """SIGTERM the daemon; return its exit status."""
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
@@ -349,7 +339,7 @@ class Daemon:
 
     def _gone(self) -> None:
         self.process.wait()
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         # Somebody whom the daemon left behind may hold the pipe: closing it would then wait for the reader for ever.
         assert not self._reader.is_alive(), f"somebody outlives the daemon {self.pid}"
         if self.process.stdout:

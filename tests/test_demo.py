@@ -16,6 +16,8 @@ import psutil
 import psycopg2
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = 20_000
 with socket.socket() as free:  # not the usual port: a queue may run beside the tests
@@ -43,7 +45,7 @@ def start(folder: Path, *words: str, **others) -> subprocess.Popen:
     )
 
 
-def finish(folder: Path, *words: str, seconds: float = 60) -> tuple[int, str, str]:
+def finish(folder: Path, *words: str, seconds: float = PATIENCE) -> tuple[int, str, str]:
     with start(folder, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         output, errors = process.communicate(timeout=seconds)
     return process.returncode, output, errors
@@ -51,10 +53,10 @@ def finish(folder: Path, *words: str, seconds: float = 60) -> tuple[int, str, st
 
 def wait_for_page(line: str) -> None:
     [address] = re.findall(r"http://[\w.:]+", line)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            page = httpx.get(address, trust_env=False, timeout=5)
+            page = httpx.get(address, trust_env=False, timeout=PATIENCE)
         except httpx.TransportError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -136,10 +138,10 @@ def test_the_run_serves_until_it_is_told_to_stop(folder, number, expected):
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        rest, _ = process.communicate(timeout=40)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == expected
     assert "Traceback" not in rest
-    psutil.wait_procs(left, timeout=10)
+    psutil.wait_procs(left, timeout=PATIENCE)
     assert [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
 
 
@@ -151,7 +153,7 @@ def test_the_run_ends_when_the_queue_does(folder):
             child for child in psutil.Process(process.pid).children() if "queue_manager.py" in str(child.cmdline())
         ]
         queue.kill()
-        rest, _ = process.communicate(timeout=40)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "очередь завершилась сама, код -9" in rest
 
@@ -165,7 +167,7 @@ def test_the_demo_leaves_a_table_alone_that_is_not_its_own(folder):
             cursor.execute("COMMENT ON TABLE audit._sales__execution_orders IS NULL")
         connection.close()
         process.terminate()
-        process.communicate(timeout=40)
+        process.communicate(timeout=PATIENCE)
     status, _, errors = finish(folder)
     assert status == 1
     assert re.fullmatch(r"не получилось: таблица .* не тронута\n", errors)

@@ -13,6 +13,7 @@ import pytest
 import embedded
 from embedded import embedded_dsn
 from errors import SettingsError, StorageError
+from tests.waiting import BUSY, PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 _permit = embedded._permit
@@ -38,7 +39,7 @@ class User:
         return self.process.stdout.readline().strip()
 
     def end(self) -> int:
-        _, self.errors = self.process.communicate(timeout=30)
+        _, self.errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode
 
     def __enter__(self):
@@ -68,7 +69,7 @@ def postmaster(var: Path) -> psutil.Process:
 
 def ended(process: psutil.Process) -> bool:
     """Wait for a process that is not ours; one that nobody collected has ended too."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         try:
             process.wait(0.05)
@@ -110,7 +111,7 @@ def test_asking_again_costs_nothing(var):
     first = embedded_dsn(var)
     started = time.perf_counter()
     assert {embedded_dsn(var) for _ in range(20)} == {first}
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 0.5 * BUSY
 
 
 def test_a_second_process_joins_the_server_and_the_first_may_go(var):
@@ -168,7 +169,7 @@ def test_the_next_start_after_a_kill_takes_less_than_two_seconds(warm):
         user.end()
     started = time.perf_counter()
     assert ask(embedded_dsn(warm), "SELECT n FROM kept") == 1
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 2 * BUSY
 
 
 def test_a_server_that_was_killed_itself_is_started_again_with_what_was_committed(warm):
@@ -179,7 +180,7 @@ def test_a_server_that_was_killed_itself_is_started_again_with_what_was_committe
     assert ended(server)
     started = time.perf_counter()
     assert ask(embedded_dsn(warm), "SELECT sum(n) FROM kept") == 3
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 5 * BUSY
 
 
 def test_a_server_that_is_stopped_by_the_users_of_another_start_is_joined_again(warm):

@@ -15,6 +15,7 @@ from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
 from tests.conftest import TABLE, Queries
+from tests.waiting import join
 
 __all__ = ["worker"]  # a fixture
 
@@ -112,8 +113,7 @@ def test_parallel_jobs_that_end_together_leave_no_lock(database: str, sql: Queri
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     own.close()
     assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'done' AND attempt = 1") == 40
     assert not locked(sql)
@@ -135,8 +135,7 @@ def test_a_job_is_claimed_once_however_many_claim(database: str, sql: Queries) -
     threads = [threading.Thread(target=attempt) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     own.close()
     assert len(claimed) == 1
 

@@ -24,7 +24,8 @@ from inbox import Inbox
 from jobs import Settlement
 from leases import Worker
 from progress import Progress
-from tests.conftest import TABLE, Queries, wait_for
+from tests.conftest import TABLE, Queries
+from tests.waiting import PATIENCE, join, wait_for
 
 MAX = 5
 
@@ -292,15 +293,14 @@ def test_two_that_rescue_at_once_take_each_job_back_once(database: str, own: Dat
         mine = Database(database, "rescuer")
         worker = Worker.this_process(15)
         renew(mine, worker)
-        both.wait(5)
+        both.wait(PATIENCE)
         taken.extend(rescued(mine, worker))
         mine.close()
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert sorted(taken) == left
 
 

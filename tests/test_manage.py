@@ -20,7 +20,8 @@ import db
 import manage
 import schema
 from settings import Settings
-from tests.conftest import ROOT, TABLE, Daemon, Queries, environment, wait_for
+from tests.conftest import ROOT, TABLE, Daemon, Queries, environment
+from tests.waiting import wait_for
 
 PREPARED = "файл подготовлен"
 WORDS = ("station_name=Тайшет", "start_date=2024-01-01", "finish_date=2024-12-31")
@@ -276,7 +277,7 @@ def test_a_running_job_is_stopped_whatever_it_waits_for(
     with psycopg2.connect(database) as holder, holder.cursor() as cursor:  # the next page is never answered
         cursor.execute("LOCK TABLE audit._sales__execution_orders IN ACCESS EXCLUSIVE MODE")
         assert run("cancel", "1").out == "задача 1 останавливается\n"
-        wait_for(lambda: sql.value("SELECT state FROM tksva_q.job") == "cancelled", 5)
+        wait_for(lambda: sql.value("SELECT state FROM tksva_q.job") == "cancelled")
     holder.close()
     assert list(daemon.file("a.csv").parent.iterdir()) == []
 

@@ -20,7 +20,8 @@ import schema
 from db import DatabaseAway
 from errors import QueueError
 from inbox import Inbox
-from tests.conftest import TABLE, Queries, make_settings, server_cursor, wait_for
+from tests.conftest import TABLE, Queries, make_settings, server_cursor
+from tests.waiting import join, wait_for
 
 #: As the web UI's own migrations make it, with a column of a later version of theirs.
 WEB_UI = """
@@ -197,8 +198,7 @@ def test_two_that_start_together_migrate_one_after_the_other(empty: Queries) -> 
     wait_for(lambda: empty.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 2)
     assert tables(empty) == set()
     empty("SELECT pg_advisory_unlock(%s)", schema.MIGRATION_LOCK)
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert errors == []
     assert version(empty) == schema.head()
 
@@ -227,7 +227,7 @@ def test_a_migration_whose_connection_is_terminated_is_away(empty: Queries) -> N
     killer.start()
     with pytest.raises(DatabaseAway):
         schema.migrate(empty.conninfo)
-    killer.join()
+    join(killer)
 
 
 def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -> None:
@@ -251,7 +251,7 @@ def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -
 
         wait_for(found)
         cursor.execute(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) w")
-    migrating.join()
+    join(migrating)
     empty("ROLLBACK")
     assert len(errors) == 1
     assert tables(empty) == set()
