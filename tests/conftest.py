@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--lang=ru-RU"]
 
 _numbers = itertools.count(1)
+#: The folder that `pytest_configure` has made for the session.
+_FOLDER = pytest.StashKey[Path]()
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so does everything that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -86,6 +88,27 @@ LONG = frozenset(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a folder of its own; the workers' lie below that of the process that leads them.
+
+    The one that pytest has for all of a user's sessions is closed again by each new one, also to the embedded servers,
+    which root runs as somebody else.
+    """
+    if config.option.basetemp is None:
+        folder = tempfile.mkdtemp(prefix="tksva_q-tests-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        config.stash[_FOLDER] = Path(folder)
+        config.option.basetemp = folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Take the session's folder away, unless somebody will want to look into it."""
+    folder = session.config.stash.get(_FOLDER, None)
+    if folder and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files; what is random about the order stays so."""
@@ -107,7 +130,7 @@ def _no_loop_of_events(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> str:
     """A server of this session's own, ended with it; the connection string of its database `postgres`."""
-    # Not below pytest's own folder, which another session of the same user closes to the server's user.
+    # Not below the session's folder, which is gone before the server ends.
     folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs after the server's own end, registered later
     conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
@@ -321,9 +344,15 @@ class Daemon:
         return self.files / str(user) / name
 
     def kill(self) -> None:
-        """SIGKILL the daemon and wait until it is gone."""
+        """SIGKILL the daemon, if it still runs, and wait until it is gone."""
         self.process.kill()
         self._gone()
+
+    def wait(self) -> int:
+        """Wait until the daemon ends by itself; return its exit status."""
+        self.process.wait(PATIENCE)
+        self._gone()
+        return self.process.returncode
 
     def stop(self, seconds: float = PATIENCE) -> int:
         """SIGTERM the daemon; return its exit status."""
@@ -332,7 +361,7 @@ class Daemon:
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
             raise AssertionError(f"the daemon did not stop within {seconds} s:\n{self.log}") from None
         self._gone()
         return self.process.returncode
@@ -358,15 +387,12 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def start_daemon(database: str, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Start daemons on the test's database and folder; those that are left are stopped at the end."""
-    started: list[Daemon] = []
+    with ExitStack() as stack:
 
-    def start(**settings: object) -> Daemon:
-        daemon = Daemon(database, tmp_path, **settings)
-        started.append(daemon)
-        daemon.await_line(" started ")
-        return daemon
+        def start(**settings: object) -> Daemon:
+            daemon = Daemon(database, tmp_path, **settings)
+            stack.callback(daemon.kill)
+            daemon.await_line(" started ")
+            return daemon
 
-    yield start
-    for daemon in started:
-        if daemon.process.poll() is None:
-            daemon.kill()
+        yield start

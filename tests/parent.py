@@ -63,9 +63,10 @@ class Parent:
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.channel.send(child.Stop())
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
         self.channel.close()
         self.database.close()
+        assert not self.thread.is_alive(), "the child does not stop"
 
 
 @pytest.fixture

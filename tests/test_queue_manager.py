@@ -12,7 +12,7 @@ import queueing
 from db import Database
 from tests.conftest import TABLE, Daemon, Queries, server_cursor
 from tests.daemons import FAILED, PREPARED, SLOW, Start, job_state, locked, submit
-from tests.waiting import BUSY, PATIENCE, wait_for
+from tests.waiting import BUSY, wait_for
 
 #: How long jobs have waited for their first attempt at most, in seconds.
 WAITED = "extract(epoch FROM max(started_at - queued_at::timestamptz))"
@@ -287,8 +287,7 @@ def test_what_a_crash_left_is_put_right_at_the_start(start_daemon: Start, sql: Q
 
 def test_a_setting_that_makes_no_sense_stops_the_start(database: str, tmp_path: Path) -> None:
     daemon = Daemon(database, tmp_path, chunk_size="много")
-    assert daemon.process.wait(PATIENCE) == 2
-    daemon._gone()
+    assert daemon.wait() == 2
     assert len(daemon.lines) == 1
     assert "CHUNK_SIZE" in daemon.lines[0]
 
@@ -296,6 +295,5 @@ def test_a_setting_that_makes_no_sense_stops_the_start(database: str, tmp_path: 
 def test_a_schema_newer_than_the_code_stops_the_start(sql: Queries, database: str, tmp_path: Path) -> None:
     sql("UPDATE tksva_q.alembic_version SET version_num = '9999'")
     daemon = Daemon(database, tmp_path)
-    assert daemon.process.wait(PATIENCE) == 1
-    daemon._gone()
+    assert daemon.wait() == 1
     assert "9999" in daemon.log
