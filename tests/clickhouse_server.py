@@ -17,6 +17,7 @@ from clickhouse_driver import Client  # type: ignore[import-untyped]
 from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped]
 from clickhouse_driver.util.escape import escape_params  # type: ignore[import-untyped]
 
+from faults.ports import free_port
 from settings import Settings
 
 PASSWORD = "пароль & <тайна>"
@@ -117,7 +118,7 @@ def server(folder: Path) -> Iterator[Server]:
         check=True,
         capture_output=True,
     )
-    port, secure = _free_ports(2)
+    port, secure = free_port(), free_port()
     password = PASSWORD.replace("&", "&amp;").replace("<", "&lt;")
     (folder / "config.xml").write_text(CONFIG.format(folder=folder, port=port, secure=secure))
     (folder / "users.xml").write_text(USERS.format(password=password))
@@ -126,14 +127,6 @@ def server(folder: Path) -> Iterator[Server]:
         yield started
     finally:
         started.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(opened.getsockname()[1]) for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def click_settings(server: Server, **keys: object) -> Settings:

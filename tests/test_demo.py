@@ -3,7 +3,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +15,11 @@ import psutil
 import psycopg2
 import pytest
 
+from faults.ports import free_port
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = 20_000
-with socket.socket() as free:  # not the usual port: a queue may run beside the tests
-    free.bind(("127.0.0.1", 0))
-    PORT = free.getsockname()[1]
 
 
 @pytest.fixture
@@ -33,11 +30,12 @@ def folder(tmp_path):
 
 
 def start(folder: Path, *words: str, **others) -> subprocess.Popen:
+    port = free_port()  # not the usual one: a queue may run beside the tests
     environment = {key: value for key, value in os.environ.items() if key not in {"CHUNK_SIZE", "WORKERS", "FILES_DIR"}}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "demo.py"), *words, "--rows", str(ROWS)],
         cwd=folder,
-        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(PORT)},
+        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(port)},
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 import urllib.request
 import uuid
@@ -20,6 +19,7 @@ import psycopg2.extensions
 import pytest
 
 import install
+from faults.ports import free_port
 from tests.conftest import ROOT, Queries, server_cursor, wait_for
 from tests.container import HOME, CannotBoot, Container, Relay, obstacle
 from tests.test_install import EXPOSURE, UNITS, systemd_analyze
@@ -104,11 +104,6 @@ class Machine:
         self.sql.await_status(post, PREPARED, 60)
         lines = self.file(post).splitlines()
         assert len(lines) == len(set(lines)) == 1001
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def loudly(request: pytest.FixtureRequest, reason: str) -> None:

@@ -13,7 +13,6 @@ import pytest
 import control
 from broker_loop import BrokerLoop, Call
 from db import Database
-from faults.server import free_port
 from tests.conftest import Queries, make_settings, server_cursor, wait_for
 from tests.dispatch.conftest import await_done, each_ran_once, submit
 
@@ -25,7 +24,7 @@ class Messages:
     """A loop in its thread, the messages that a test sends it, and what it says of its children."""
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
-        broker_url = f"amqp://127.0.0.1:{free_port()}/"  # nobody is there, and nobody asks
+        broker_url = "amqp://127.0.0.1:1/"  # nobody is there, and nobody asks
         usual = {"broker_url": broker_url, "integrations": "testing", "heartbeat_seconds": 1}
         self.settings = make_settings(conninfo, folder, **(usual | settings))
         self.vacancies: list[bool] = []

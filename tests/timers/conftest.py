@@ -7,7 +7,6 @@ import email
 import email.policy
 import itertools
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 import manage as manage_module
 import schema
 from db import Database
+from faults.ports import free_port
 from integrations.timers import journal
 from jobs import Fence
 from tests.conftest import environment
@@ -161,11 +161,6 @@ class Mailbox:
 
     def subjects(self) -> list[str]:
         return [str(letter["Subject"]) for letter in self.letters]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from db import Database
 from integrations.timers import checks, definitions, watch
 from schedules import Schedule
 from tests.conftest import Daemon, Queries, wait_for
-from tests.timers.conftest import START, Define, free_port
+from tests.timers.conftest import START, Define
 from tests.web.server import Web
 
 
@@ -74,7 +74,7 @@ def test_a_clickhouse_that_is_away_is_a_warning(
 
     assert found() == ("ok", "не используется")
     monkeypatch.setenv("CH_HOST", "127.0.0.1")
-    monkeypatch.setenv("CH_PORT", str(free_port()))
+    monkeypatch.setenv("CH_PORT", "1")
     assert found() == ("warning", "не отвечает: Connection refused")
 
 

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
@@ -18,6 +17,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from faults.ports import free_port
 from tests.conftest import Queries, wait_for
 from tests.web.server import TOKEN, Web
 
@@ -126,9 +126,7 @@ class Mailbox:
 
 def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file: Path) -> None:
     mailbox = Mailbox()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Controller(mailbox, hostname="127.0.0.1", port=port)
     server.start()
     try:
