@@ -17,7 +17,7 @@ from faults.bitrix import Bitrix
 from integrations.deals import book, broker, together
 from integrations.deals.options import DealSettings
 from tasks import Task
-from tests.conftest import Queries, _fresh, make_settings, server_cursor, wait_for
+from tests.conftest import Queries, fresh, make_settings, server_cursor, wait_for
 from tests.web.conftest import page, start_web
 
 __all__ = ["page", "start_web"]
@@ -54,7 +54,7 @@ def deals_template(postgres: str, template: str) -> str:
 @pytest.fixture
 def database(postgres: str, deals_template: str) -> Iterator[str]:
     """Connection string of a database with six managers."""
-    yield from _fresh(postgres, deals_template)
+    yield from fresh(postgres, deals_template)
 
 
 @pytest.fixture
