@@ -245,7 +245,7 @@ def test_two_that_end_jobs_of_two_kinds_in_different_orders_do_not_wait_for_each
         first.execute(count)
         thread = threading.Thread(target=others)
         thread.start()
-        wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        wait_for(sql.blocked)
         first.execute(end, (two_again,))
         first.connection.commit()
         join(thread)

@@ -15,7 +15,7 @@ from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
 from tests.conftest import TABLE, Queries
-from tests.waiting import join
+from tests.waiting import join, wait_for
 
 __all__ = ["worker"]  # a fixture
 
@@ -71,10 +71,9 @@ def test_a_claim_that_waits_for_the_inspector_sees_his_wish(own: Database, sql: 
     result: list[jobs.Job | None] = []
     claiming = threading.Thread(target=lambda: result.append(claim(own, worker)))
     claiming.start()
-    while not sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-        pass
+    wait_for(sql.blocked)
     sql("COMMIT")
-    claiming.join()
+    join(claiming)
     assert result == [None]
     assert not locked(sql)
 

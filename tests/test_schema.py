@@ -195,7 +195,7 @@ def test_two_that_start_together_migrate_one_after_the_other(empty: Queries) -> 
     threads = [threading.Thread(target=start) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: empty.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 2)
+    wait_for(lambda: len(empty.blocked()) == 2)
     assert tables(empty) == set()
     empty("SELECT pg_advisory_unlock(%s)", schema.MIGRATION_LOCK)
     join(*threads)
@@ -217,11 +217,9 @@ def test_a_database_that_cannot_be_reached_is_away(empty: Queries, tmp_path: obj
 
 def test_a_migration_whose_connection_is_terminated_is_away(empty: Queries) -> None:
     empty("SELECT pg_advisory_lock(%s)", schema.MIGRATION_LOCK)
-    waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
 
     def terminate() -> None:
-        pid = wait_for(lambda: empty(waiting))[0][0]
-        empty("SELECT pg_terminate_backend(%s)", pid)
+        empty("SELECT pg_terminate_backend(%s)", wait_for(empty.blocked)[0])
 
     killer = threading.Thread(target=terminate)
     killer.start()
@@ -232,7 +230,6 @@ def test_a_migration_whose_connection_is_terminated_is_away(empty: Queries) -> N
 
 def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -> None:
     empty("CREATE SCHEMA tksva_q; BEGIN; CREATE TABLE tksva_q.worker (mine integer)")
-    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     errors: list[BaseException] = []
 
     def migrate() -> None:
@@ -243,14 +240,7 @@ def test_a_migration_that_is_terminated_while_it_works_is_away(empty: Queries) -
 
     migrating = threading.Thread(target=migrate)
     migrating.start()
-    with server_cursor(empty.conninfo) as cursor:
-
-        def found() -> int:
-            cursor.execute(waiting)
-            return cursor.rowcount
-
-        wait_for(found)
-        cursor.execute(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) w")
+    empty("SELECT pg_terminate_backend(%s)", wait_for(empty.blocked)[0])
     join(migrating)
     empty("ROLLBACK")
     assert len(errors) == 1

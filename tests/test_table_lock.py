@@ -12,10 +12,10 @@ import table_lock
 from db import Database
 from inbox import Inbox
 from jobs import Job, Settlement
-from tests.conftest import TABLE, Queries, wait_for
+from tests.conftest import TABLE, Queries
+from tests.waiting import join, wait_for
 
 OTHER = "audit.other"
-WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -165,8 +165,8 @@ def test_a_claim_that_is_not_committed_yet_keeps_its_mark(
     with own.transaction() as cursor:
         assert jobs.claim(cursor, worker, 0)
         looking.start()
-        wait_for(lambda: sql.value(WAITS))
-    looking.join()
+        wait_for(sql.blocked)
+    join(looking)
     assert stale == [[]]
     assert marks(sql) == {TABLE: True}
 
@@ -181,8 +181,8 @@ def test_two_jobs_that_end_at_the_same_moment_take_the_mark_away(
     with own.transaction() as cursor:
         jobs.settle(cursor, first.fence, TABLE, Settlement("done", "done"))
         ending.start()
-        wait_for(lambda: sql.value(WAITS))
-    ending.join()
+        wait_for(sql.blocked)
+    join(ending)
     other.close()
     assert marks(sql) == {TABLE: False}
 
@@ -198,8 +198,8 @@ def test_a_job_that_starts_while_the_last_one_ends_keeps_the_table_marked(
     with own.transaction() as cursor:
         jobs.settle(cursor, first.fence, TABLE, Settlement("done", "done"))
         starting.start()
-        wait_for(lambda: sql.value(WAITS))
-    starting.join()
+        wait_for(sql.blocked)
+    join(starting)
     other.close()
     assert claimed[0] is not None
     assert marks(sql) == {TABLE: True}
@@ -239,8 +239,7 @@ def test_the_inspector_and_the_queue_never_hold_the_table_together(database: str
             sql("UPDATE dwh_tables_info SET wants_to_refresh = false, wants_to_refresh_timestamp = localtimestamp")
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        join(*threads)
     assert trespasses == []
     assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'done'") >= 60
 

@@ -101,7 +101,10 @@ def test_the_database_may_go_and_come_back(start_daemon: Start, sql: Queries, da
         cursor.execute(f'ALTER DATABASE "{own}" ALLOW_CONNECTIONS false')
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tksva_q%'")
         daemon.await_line("database_away")
-        time.sleep(2.5)  # several tries go by
+        cursor.execute("SHOW data_directory")
+        log = Path(cursor.fetchall()[0][0], "server.log")
+        refused = f'"{own}" is not currently accepting connections'
+        wait_for(lambda: log.read_text(errors="replace").count(refused) > 3)
         cursor.execute(f'ALTER DATABASE "{own}" ALLOW_CONNECTIONS true')
     sql.await_status(sql.post("a.csv"), PREPARED)
     assert len([line for line in daemon.lines if "database_away" in line]) == 1
