@@ -90,7 +90,11 @@ def test_a_duration_without_an_end_is_refused() -> None:
         setting_values.duration(1, float("inf"))("9" * 400)
 
 
-@pytest.mark.parametrize(("word", "on"), [("On", True), (" вкл ", True), ("ДА", True), ("выкл", False), ("0", False)])
+@pytest.mark.parametrize(
+    ("word", "on"),
+    [(word, True) for word in ("1", "true", "Yes", "On", " вкл ", "ДА")]
+    + [(word, False) for word in ("0", "False", "no", "off", "выкл", "нет")],
+)
 def test_a_switch_is_read_in_both_languages(word: str, *, on: bool) -> None:
     assert setting_values.switch(word) is on
 
