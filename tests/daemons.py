@@ -180,7 +180,3 @@ def children_of(daemon: Daemon) -> list[psutil.Process]:
         for process in psutil.Process(daemon.pid).children(recursive=True)
         if process.ppid() != daemon.pid and "resource_tracker" not in " ".join(process.cmdline())
     ]
-
-
-def locked(sql: Queries) -> bool:
-    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))

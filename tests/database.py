@@ -130,3 +130,8 @@ class Queries:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def locked(sql: Queries) -> bool:
+    """Tell whether the small warehouse is marked as being read."""
+    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
-import uuid
 from collections.abc import Callable
 
 import psycopg2.extensions
@@ -14,7 +13,6 @@ from alembic import command
 
 import counters
 import jobs
-import leases
 import progress
 import queueing
 import schema
@@ -22,6 +20,7 @@ from db import Database
 from errors import UserError
 from inbox import Inbox
 from jobs import Settlement
+from tests.claims import other
 from tests.conftest import Daemon, Queries, server_cursor
 from tests.waiting import join, wait_for
 
@@ -30,7 +29,7 @@ Start = Callable[..., Daemon]
 
 @pytest.fixture
 def worker(own: Database) -> str:
-    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", 15)
+    me = other(own)
     with own.statement() as cursor:
         me.renew(cursor, 0.25)
     return me.id

@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 
 from faults.ports import free_port
+from tests import ROOT
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS = 20_000
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,19 @@ from errors import Cancelled, Interrupted, UserError
 from exports import export, file_name
 from tests.conftest import TABLE, Queries
 from tests.exporting import EXTRACT, Bench, bench
+from tests.warehouses import psql
 
 __all__ = ["bench"]  # fixtures
 
 
-def test_csv_is_what_psql_copy_writes(bench: Bench, tmp_path: Path) -> None:
+def test_csv_is_what_psql_copy_writes(bench: Bench) -> None:
     content = bench.whole("a.csv")
     query = (
         'SELECT "Ст. Отправления", "Дор. Отправления", "SVOD.Дата отправки", "№ контейнера", "Кол-во, шт.",'
         ' "Сумма, %", "Примечание", "Дата", "Порожний" FROM audit._sales__execution_orders'
         " WHERE \"Ст. Отправления\" = 'Тайшет' ORDER BY rownumber"
     )
-    target = tmp_path / "psql.csv"
-    subprocess.run(
-        ["psql", bench.conninfo, "-qc", f"\\copy ({query}) to '{target}' (format csv, header, delimiter ';')"],
-        check=True,
-    )
-    assert content == b"\xef\xbb\xbf" + target.read_bytes()
+    assert content == b"\xef\xbb\xbf" + psql(bench.conninfo, query)
 
 
 def test_xlsx_holds_the_querys_values(bench: Bench, sql: Queries) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from tests.conftest import ROOT
-from tests.test_parent_death import ends_with_its_parent
+from tests.outliving import ends_with_its_parent
 
 
 def test_whoever_imports_it_ends_with_its_parent_however_that_ends() -> None:

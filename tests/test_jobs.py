@@ -15,13 +15,10 @@ from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
 from tests.conftest import TABLE, Queries
+from tests.database import locked
 from tests.waiting import join, wait_for
 
 __all__ = ["worker"]  # a fixture
-
-
-def locked(sql: Queries) -> bool:
-    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))
 
 
 def test_the_oldest_timestamp_is_claimed_first_and_ties_go_by_id(own: Database, sql: Queries, worker: str) -> None:
