@@ -18,7 +18,7 @@ from db import DatabaseAway
 from errors import QueueError
 from inbox import Inbox
 from tests.conftest import TABLE, Queries, make_settings
-from tests.schemas import HELPERS, OWN_TABLES, WEB_UI, WEB_UI_TABLES, empty, tables, traces, version
+from tests.schemas import HELPERS, LATER, OWN_TABLES, WEB_UI, WEB_UI_TABLES, empty, tables, traces, version
 
 __all__ = ["empty"]  # a fixture
 
@@ -29,6 +29,7 @@ def modest(empty: Queries, postgres: str) -> Iterator[Queries]:
     role = f"modest_{empty.value('SELECT current_database()')}"
     empty(
         WEB_UI
+        + LATER
         + f"CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {empty.value('SELECT current_database()')} TO {role};"
         f'GRANT SELECT, INSERT, UPDATE ON post, "user", dwh_tables_info TO {role};'
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};"
