@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from clickhouse_driver.util.escape import escape_params  # type: ignore[import-u
 
 from faults.ports import free_port
 from settings import Settings
+from tests.waiting import PATIENCE, wait_for
 
 PASSWORD = "пароль & <тайна>"
 #: A query that the server would work on for hours.
@@ -66,10 +66,7 @@ class Server:
         with (self.folder / "out").open("wb") as out:
             command = [program, f"--config-file={self.folder}/config.xml"]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, (self.folder / "errors").read_text()
-            time.sleep(0.02)
+        wait_for(self._answers, complaint=(self.folder / "errors").read_text)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self.folder / "out").read_text()
@@ -168,7 +165,7 @@ class Today:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
 
