@@ -16,6 +16,7 @@ from benchmarks.bench import Bench
 from benchmarks.daemon import environment
 from benchmarks.report import Section, seconds, times
 from benchmarks.server import sql
+from faults.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED = """
@@ -102,9 +103,7 @@ def _cpu(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def _web(bench: Bench, conninfo: str) -> Iterator[tuple[int, psutil.Process]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     keys = environment(conninfo, bench.folder / "web", {"web_port": port}) | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", "web"], cwd=bench.folder, env=keys, stdout=subprocess.DEVNULL)
     try:

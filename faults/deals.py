@@ -16,8 +16,8 @@ from db import Database
 from faults.bench import Bench
 from faults.bitrix import Bitrix
 from faults.daemon import Daemon, luck, wait_for
+from faults.ports import free_port
 from faults.report import Result
-from faults.server import free_port
 from integrations.deals import book
 
 MANAGERS = [str(number) for number in range(1, 7)]

@@ -19,7 +19,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
 
 from brokers import QUEUE
-from faults.server import free_port
+from faults.ports import free_port
 
 #: Where Debian's and RabbitMQ's own packages put the script that starts it as whoever calls it.
 _PLACES = ("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import psycopg2.extensions
 import demo_warehouse
 import embedded
 import schema
+from faults.ports import free_port
 
 #: Rows of the warehouse; an export of the greatest railway takes a second or two by pages of PAGE rows.
 WAREHOUSE_ROWS = 40_000
@@ -95,9 +95,3 @@ def running_server() -> Iterator[Server]:
         if (server.data / "postmaster.pid").exists():
             server.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,0 +1,6 @@
+"""The tests, and what they share."""
+
+from pathlib import Path
+
+#: The project's folder.
+ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""What a worker does to a job, statement by statement: take in, claim, record, settle."""
+"""What a worker does, statement by statement: it lives, takes in, claims, records, settles, and dies."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import progress
 from db import Database
 from inbox import Inbox
 from jobs import Fence, Settlement
+from leases import Worker
 from progress import PageRecord, Progress
-from tests.conftest import TABLE
+from tests.conftest import TABLE, Queries
 
+#: Attempts that a job has.
+MAX = 5
 DONE = Settlement("done", "done")
 POSITION = {"key": 1}
 
 
 def new_worker(own: Database, lease: float = 15) -> str:
     """The id of a worker that lives."""
-    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", lease)
-    with own.statement() as cursor:
-        me.renew(cursor)
-    return me.id
+    return other(own, lease=lease).id
 
 
 @pytest.fixture
@@ -60,3 +60,45 @@ def record(own: Database, fence: Fence, rows: int = 5, total: int = 10) -> None:
     page = PageRecord(1, rows, 100, {"fetch": 0.5})
     with own.statement() as cursor:
         progress.record(cursor, fence, Progress(rows, total, 100, POSITION, page))
+
+
+@pytest.fixture
+def me(own: Database) -> Worker:
+    """The daemon that looks after the others."""
+    worker = Worker.this_process(15)
+    renew(own, worker)
+    return worker
+
+
+def renew(own: Database, worker: Worker) -> None:
+    with own.statement() as cursor:
+        worker.renew(cursor)
+
+
+def other(own: Database, host: str = "elsewhere", process: str = "1:1", lease: float = 15) -> Worker:
+    worker = Worker(str(uuid.uuid4()), host, process, lease)
+    renew(own, worker)
+    return worker
+
+
+def give_job(own: Database, sql: Queries, worker: Worker, rows: int = 0) -> jobs.Job:
+    """Let a worker run a job and have `rows` rows in its file."""
+    sql.post(f"{uuid.uuid4()}.csv")
+    take_in(own)
+    job = certain(own, worker.id)
+    if rows:
+        with own.statement() as cursor:
+            progress.record(cursor, job.fence, Progress(rows, 100, 1000, {"key": rows}))
+    return job
+
+
+def expire(sql: Queries, worker: Worker, seconds: float = 16) -> None:
+    sql("UPDATE tksva_q.worker SET seen_at = seen_at - %s * interval '1 second' WHERE id = %s", seconds, worker.id)
+
+
+def rescued(own: Database, me: Worker, max_attempts: int = MAX) -> list[int]:
+    return [job.id for job in leases.rescue(own, me, max_attempts)]
+
+
+def workers(sql: Queries) -> set[str]:
+    return {row[0] for row in sql("SELECT id::text FROM tksva_q.worker")}

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,9 @@ from clickhouse_driver import Client  # type: ignore[import-untyped]
 from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped]
 from clickhouse_driver.util.escape import escape_params  # type: ignore[import-untyped]
 
+from faults.ports import free_port
 from settings import Settings
+from tests.waiting import PATIENCE, wait_for
 
 PASSWORD = "пароль & <тайна>"
 #: A query that the server would work on for hours.
@@ -65,10 +66,7 @@ class Server:
         with (self.folder / "out").open("wb") as out:
             command = [program, f"--config-file={self.folder}/config.xml"]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, (self.folder / "errors").read_text()
-            time.sleep(0.02)
+        wait_for(self._answers, complaint=(self.folder / "errors").read_text)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self.folder / "out").read_text()
@@ -117,7 +115,7 @@ def server(folder: Path) -> Iterator[Server]:
         check=True,
         capture_output=True,
     )
-    port, secure = _free_ports(2)
+    port, secure = free_port(), free_port()
     password = PASSWORD.replace("&", "&amp;").replace("<", "&lt;")
     (folder / "config.xml").write_text(CONFIG.format(folder=folder, port=port, secure=secure))
     (folder / "users.xml").write_text(USERS.format(password=password))
@@ -126,14 +124,6 @@ def server(folder: Path) -> Iterator[Server]:
         yield started
     finally:
         started.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(opened.getsockname()[1]) for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 def click_settings(server: Server, **keys: object) -> Settings:
@@ -175,7 +165,7 @@ class Today:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
 

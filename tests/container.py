@@ -22,7 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT
+from tests.waiting import PATIENCE, wait_for
 
 SUITE = "bookworm"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
@@ -64,7 +65,7 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
-def _root(*command: str | Path, seconds: float = 60) -> str:
+def _root(*command: str | Path, seconds: float = PATIENCE) -> str:
     """Run a command as root; return its output."""
     words = [*_AS_ROOT, _find(str(command[0])) or str(command[0]), *map(str, command[1:])]
     done = subprocess.run(
@@ -171,9 +172,10 @@ class Container:
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
-            self._leader = str(wait_for(self._find_leader, 20, self._why))
+            self._leader = str(wait_for(self._find_leader, complaint=self._why))
             wait_for(
-                lambda: self.run("systemctl", "is-system-running", check=False).strip() == "running", 60, self._why
+                lambda: self.run("systemctl", "is-system-running", check=False).strip() == "running",
+                complaint=self._why,
             )
         except AssertionError as error:
             self.stop()
@@ -189,7 +191,7 @@ class Container:
         found = psutil.Process(self._process.pid).children(recursive=True)
         return next((process.pid for process in found if process.name() == "systemd"), None)
 
-    def run(self, *command: str, check: bool = True, seconds: float = 60) -> str:
+    def run(self, *command: str, check: bool = True, seconds: float = PATIENCE) -> str:
         """Run a command in the container as root; return its output, that of errors included."""
         words = [*_AS_ROOT, "nsenter", "-t", self._leader, "-a", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
         words += ["LANG=C.UTF-8", *command]
@@ -208,10 +210,10 @@ class Container:
         with contextlib.suppress(AttributeError, AssertionError, subprocess.TimeoutExpired):
             self.run("systemctl", "poweroff", "--force", check=False, seconds=10)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
         if self._process.poll() is None:
             subprocess.run([*_AS_ROOT, "kill", "-KILL", str(self._process.pid)], check=False)
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
         _root("rm", "-rf", self._folder / "tksva_q")  # root's in parts: pytest could not
 
 

@@ -1,19 +1,31 @@
-"""What tests of a daemon in a process of its own share: what they submit, and what they look at."""
+"""A daemon in a process of its own: its settings, what tests submit to it, and what they look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import psutil
+import psycopg2.extensions
 
 import queueing
 from db import Database
-from tests.conftest import Daemon, Queries
+from settings import Settings
+from tests import ROOT
+from tests.database import Queries
+from tests.waiting import PATIENCE, wait_for
 
 PREPARED = "файл подготовлен"
 FAILED = "ошибка"
 
-Start = Callable[..., Daemon]
+Start = Callable[..., "Daemon"]
 
 #: Makes every page of the small warehouse take a while, so that a test can look at a job that runs.
 SLOW = """
@@ -24,6 +36,129 @@ CREATE VIEW audit._sales__execution_orders AS SELECT rownumber,
   "Дата", "Порожний"
 FROM audit.fast WHERE "Ст. Отправления" = 'Тайшет';
 """
+
+
+def environment(conninfo: str, folder: Path, **settings: object) -> dict[str, str]:
+    """The environment of a daemon: this database, a folder of its own, and what the test sets."""
+    parts = psycopg2.extensions.parse_dsn(conninfo)
+    keys = {
+        "PSQL_HOST": "host",
+        "PSQL_PORT": "port",
+        "PSQL_DBNAME": "dbname",
+        "PSQL_USER": "user",
+        "PSQL_PWD": "password",
+    }
+    known = {key: str(parts[name]) for key, name in keys.items() if parts.get(name)}
+    chosen = {key.upper(): str(value) for key, value in settings.items()}
+    inherited = {key: value for key, value in os.environ.items() if key.upper() not in _own_keys()}
+    # Forms and workloads of the tests' own stand in tests/integrations, beside the project's.
+    return inherited | {"VAR_DIR": str(folder), "PYTHONPATH": str(ROOT / "tests")} | known | chosen
+
+
+def _own_keys() -> set[str]:
+    return {name.upper() for name in Settings.model_fields}
+
+
+def make_settings(conninfo: str, folder: Path, **settings: object) -> Settings:
+    """Settings for this database and folder, as `settings.load` would make them from an environment."""
+    own = {
+        key.lower(): value
+        for key, value in environment(conninfo, folder, **settings).items()
+        if key.upper() in _own_keys()
+    }
+    return Settings(**own)  # type: ignore[arg-type]
+
+
+class Daemon:
+    """A real queue manager in a process of its own."""
+
+    program: tuple[str, ...] = (sys.executable, str(ROOT / "queue_manager.py"))
+
+    def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
+        self.files = folder / "files"
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            self.program,
+            cwd=folder,
+            env=environment(conninfo, folder, **settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def await_line(self, pattern: str, seconds: float = PATIENCE) -> str:
+        """Wait for a line of the log that matches."""
+        return str(
+            wait_for(
+                lambda: next((line for line in self.lines if re.search(pattern, line)), None),
+                seconds,
+                lambda: f"no line {pattern!r} in:\n{self.log}",
+            )
+        )
+
+    def file(self, name: str, user: int = 1) -> Path:
+        return self.files / str(user) / name
+
+    def kill(self) -> None:
+        """SIGKILL the daemon, if it still runs, and wait until it is gone."""
+        self.process.kill()
+        self._gone()
+
+    def wait(self) -> int:
+        """Wait until the daemon ends by itself; return its exit status."""
+        self.process.wait(PATIENCE)
+        self._gone()
+        return self.process.returncode
+
+    def stop(self, seconds: float = PATIENCE) -> int:
+        """SIGTERM the daemon; return its exit status."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the daemon did not stop within {seconds} s:\n{self.log}") from None
+        self._gone()
+        return self.process.returncode
+
+    def _gone(self) -> None:
+        self.process.wait()
+        self._reader.join(PATIENCE)
+        # Somebody whom the daemon left behind may hold the pipe: closing it would then wait for the reader for ever.
+        assert not self._reader.is_alive(), f"somebody outlives the daemon {self.pid}"
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@contextmanager
+def daemons(conninfo: str, folder: Path) -> Iterator[Start]:
+    """What starts daemons on one database and folder, and waits until they run; all of them have ended at the end."""
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> Daemon:
+            daemon = Daemon(conninfo, folder, **settings)
+            stack.callback(daemon.kill)
+            daemon.await_line(" started ")
+            return daemon
+
+        yield start
 
 
 def submit(database: str, form: str, **columns: object) -> int:
@@ -45,7 +180,3 @@ def children_of(daemon: Daemon) -> list[psutil.Process]:
         for process in psutil.Process(daemon.pid).children(recursive=True)
         if process.ppid() != daemon.pid and "resource_tracker" not in " ".join(process.cmdline())
     ]
-
-
-def locked(sql: Queries) -> bool:
-    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))

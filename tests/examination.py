@@ -15,8 +15,8 @@ import doctor_host
 import logs
 from doctor_host import Identity
 from findings import Finding
+from tests.command_line import set_environment
 from tests.conftest import environment
-from tests.test_manage import set_environment
 
 
 @pytest.fixture

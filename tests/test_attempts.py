@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,58 +10,31 @@ import attempts
 from attempts import CANCELLED, RowsChanged, after_error, after_fault, after_loss
 from db import DatabaseAway
 from errors import Cancelled, Interrupted, LostJob, QueueError, StorageError, UserError, WarehouseError
-from jobs import Job
+from tests.records import claimed
 
 MAX = 5
 PAGE = 50_000
 
 
-@pytest.fixture
-def make_job() -> Callable[..., Job]:
-    def make(*, spent: int = 1, rows: int = 0, rows_at_claim: int = 0, cancel: bool = False) -> Job:
-        return Job(
-            id=7,
-            attempt=9,
-            worker="w",
-            slot=0,
-            spent=spent,
-            form="F",
-            params="{}",
-            post_id=1,
-            user_id=1,
-            file_name="a.csv",
-            dwh_table=None,
-            table_version=None,
-            cursor=None,
-            rows=rows,
-            total=None,
-            chunk_size=None,
-            cancel=cancel,
-            rows_at_claim=rows_at_claim,
-        )
-
-    return make
-
-
 @pytest.mark.parametrize("error", [LostJob("somebody else has it"), DatabaseAway("gone")])
-def test_what_is_not_this_workers_to_write_has_no_end_here(make_job: Callable[..., Job], error: QueueError) -> None:
-    assert after_error(make_job(), error, MAX, PAGE) is None
+def test_what_is_not_this_workers_to_write_has_no_end_here(error: QueueError) -> None:
+    assert after_error(claimed(), error, MAX, PAGE) is None
 
 
-def test_the_users_mistake_fails_at_once_whatever_is_left(make_job: Callable[..., Job]) -> None:
-    end = after_error(make_job(), UserError("нет поля"), MAX, PAGE)
+def test_the_users_mistake_fails_at_once_whatever_is_left() -> None:
+    end = after_error(claimed(), UserError("нет поля"), MAX, PAGE)
     assert end is not None
     assert (end.state, end.outcome, end.reason) == ("failed", "failed", "нет поля")
 
 
-def test_an_interrupted_attempt_is_given_back_at_no_cost_and_at_once(make_job: Callable[..., Job]) -> None:
-    end = after_error(make_job(spent=MAX), Interrupted("the worker stops"), MAX, PAGE)
+def test_an_interrupted_attempt_is_given_back_at_no_cost_and_at_once() -> None:
+    end = after_error(claimed(spent=MAX), Interrupted("the worker stops"), MAX, PAGE)
     assert end is not None
     assert (end.state, end.outcome, end.refund, end.delay, end.restart) == ("waiting", "given back", True, 0, False)
 
 
-def test_a_cancelled_attempt_is_cancelled(make_job: Callable[..., Job]) -> None:
-    end = after_error(make_job(), Cancelled("строка скрыта"), MAX, PAGE)
+def test_a_cancelled_attempt_is_cancelled() -> None:
+    end = after_error(claimed(), Cancelled("строка скрыта"), MAX, PAGE)
     assert end is not None
     assert (end.state, end.outcome, end.reason) == ("cancelled", "cancelled", "строка скрыта")
 
@@ -77,12 +48,8 @@ def test_a_cancelled_attempt_is_cancelled(make_job: Callable[..., Job]) -> None:
         (KeyError("a mistake of ours"), False),
     ],
 )
-def test_a_fault_that_may_pass_is_tried_again(
-    make_job: Callable[..., Job],
-    error: Exception,
-    restart: bool,
-) -> None:
-    end = after_error(make_job(spent=MAX - 1), error, MAX, PAGE)
+def test_a_fault_that_may_pass_is_tried_again(error: Exception, restart: bool) -> None:
+    end = after_error(claimed(spent=MAX - 1), error, MAX, PAGE)
     assert end is not None
     assert (end.state, end.outcome, end.refund, end.restart) == ("waiting", "retry", False, restart)
     assert end.delay > 0
@@ -92,15 +59,15 @@ def test_a_fault_that_may_pass_is_tried_again(
 @pytest.mark.parametrize(
     "error", [WarehouseError("away"), RowsChanged("…"), StorageError("…"), MemoryError(), OSError()]
 )
-def test_after_the_last_attempt_it_has_failed(make_job: Callable[..., Job], error: Exception) -> None:
-    end = after_error(make_job(spent=MAX), error, MAX, PAGE)
+def test_after_the_last_attempt_it_has_failed(error: Exception) -> None:
+    end = after_error(claimed(spent=MAX), error, MAX, PAGE)
     assert end is not None
     assert (end.state, end.outcome) == ("failed", "failed")
     assert end.reason
 
 
-def test_out_of_memory_halves_the_page(make_job: Callable[..., Job]) -> None:
-    end = after_error(make_job(), MemoryError(), MAX, PAGE)
+def test_out_of_memory_halves_the_page() -> None:
+    end = after_error(claimed(), MemoryError(), MAX, PAGE)
     assert end is not None
     assert (end.state, end.reason, end.chunk_size) == ("waiting", "out of memory", PAGE // 2)
 
@@ -124,16 +91,14 @@ def test_a_page_that_is_small_already_stays(page: int) -> None:
         (UserError("a \0 and half a pair \udc00"), "a \\x00 and half a pair \\udc00"),
     ],
 )
-def test_the_reason_is_one_line_that_the_database_can_store(
-    make_job: Callable[..., Job], error: Exception, reason: str
-) -> None:
-    end = after_error(make_job(), error, MAX, PAGE)
+def test_the_reason_is_one_line_that_the_database_can_store(error: Exception, reason: str) -> None:
+    end = after_error(claimed(), error, MAX, PAGE)
     assert end is not None
     assert end.reason == reason
 
 
-def test_pauses_grow_up_to_their_limit_and_are_never_the_same_for_two(make_job: Callable[..., Job]) -> None:
-    delays = [after_fault(make_job(spent=spent), "…", 10).delay for spent in range(1, 9)]
+def test_pauses_grow_up_to_their_limit_and_are_never_the_same_for_two() -> None:
+    delays = [after_fault(claimed(spent=spent), "…", 10).delay for spent in range(1, 9)]
     for delay, expected in zip(delays, [5, 20, 80, 320, 900, 900, 900, 900], strict=True):
         assert expected * 0.8 <= delay <= expected * 1.2
     assert len({attempts.pause(1) for _ in range(20)}) > 1
@@ -144,23 +109,23 @@ def test_a_pause_is_sensible_after_as_many_attempts_as_the_settings_allow(spent:
     assert 0 < attempts.pause(spent) <= attempts.PAUSE_LIMIT * 1.2
 
 
-def test_a_loss_costs_nothing_where_the_job_had_moved(make_job: Callable[..., Job]) -> None:
-    end = after_loss(make_job(spent=MAX, rows=20, rows_at_claim=10), "the worker died", MAX)
+def test_a_loss_costs_nothing_where_the_job_had_moved() -> None:
+    end = after_loss(claimed(spent=MAX, rows=20, rows_at_claim=10), "the worker died", MAX)
     assert (end.state, end.outcome, end.refund, end.reason) == ("waiting", "given back", True, "the worker died")
 
 
-def test_a_loss_costs_the_attempt_where_it_had_not(make_job: Callable[..., Job]) -> None:
-    end = after_loss(make_job(spent=MAX - 1, rows=10, rows_at_claim=10), "the worker died", MAX)
+def test_a_loss_costs_the_attempt_where_it_had_not() -> None:
+    end = after_loss(claimed(spent=MAX - 1, rows=10, rows_at_claim=10), "the worker died", MAX)
     assert (end.state, end.outcome, end.refund) == ("waiting", "given back", False)
 
 
-def test_a_job_that_takes_its_worker_down_each_time_fails_in_the_end(make_job: Callable[..., Job]) -> None:
-    end = after_loss(make_job(spent=MAX), "the worker died", MAX)
+def test_a_job_that_takes_its_worker_down_each_time_fails_in_the_end() -> None:
+    end = after_loss(claimed(spent=MAX), "the worker died", MAX)
     assert (end.state, end.outcome, end.reason) == ("failed", "failed", "the worker died")
 
 
-def test_a_job_that_was_cancelled_meanwhile_is_cancelled_by_the_loss(make_job: Callable[..., Job]) -> None:
-    assert after_loss(make_job(cancel=True, rows=5), "the worker died", MAX) == CANCELLED
+def test_a_job_that_was_cancelled_meanwhile_is_cancelled_by_the_loss() -> None:
+    assert after_loss(claimed(cancel=True, rows=5), "the worker died", MAX) == CANCELLED
 
 
 def test_the_pauses_of_all_attempts_together_are_never_longer_than_it_is_said() -> None:
@@ -170,7 +135,7 @@ def test_the_pauses_of_all_attempts_together_are_never_longer_than_it_is_said() 
         assert longest * 0.6 <= max(taken, default=0) <= longest
 
 
-def test_an_error_of_our_own_is_told_without_the_name_of_its_class(make_job: Callable[..., Job]) -> None:
-    end = attempts.after_error(make_job(), QueueError("код выхода 3"), 5, 1000)
+def test_an_error_of_our_own_is_told_without_the_name_of_its_class() -> None:
+    end = attempts.after_error(claimed(), QueueError("код выхода 3"), 5, 1000)
     assert end is not None
     assert (end.state, end.reason) == ("waiting", "код выхода 3")

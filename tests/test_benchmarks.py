@@ -11,6 +11,9 @@ from benchmarks.bench import Bench
 from benchmarks.plan import Plan
 from benchmarks.report import Section
 
+# What they start is waited for as long as pytest would wait for them.
+pytestmark = pytest.mark.timeout(300)
+
 TINY = Plan(
     runs=1,
     csv_rows=300,

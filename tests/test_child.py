@@ -11,6 +11,7 @@ from processings import REGISTER, Processing
 from tasks import Task
 from tests.conftest import TABLE, Queries, server_cursor, wait_for
 from tests.parent import Parent, parent
+from tests.waiting import join
 
 __all__ = ["parent"]
 
@@ -69,8 +70,7 @@ def test_a_child_asked_to_stop_gives_its_job_back_and_ends(parent: Parent, sql: 
     assert job is not None
     parent.channel.send(child.Run(job))
     parent.channel.send(child.Stop())
-    parent.thread.join(10)
-    assert not parent.thread.is_alive()
+    join(parent.thread)
     assert sql("SELECT state, spent FROM tksva_q.job ORDER BY id") == [("waiting", 0), ("waiting", 0)]
 
 

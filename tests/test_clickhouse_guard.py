@@ -16,7 +16,8 @@ from clickhouse_driver.errors import ServerException  # type: ignore[import-unty
 from clickhouse_guard import Guard
 from tests.clickhouse_fixtures import clickhouse
 from tests.clickhouse_server import PASSWORD, SLOW, Server, slow
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT
+from tests.waiting import BUSY, join, wait_for
 
 __all__ = ["clickhouse"]  # a fixture
 
@@ -39,8 +40,8 @@ def test_the_query_of_a_killed_child_ends_in_the_server_within_two_seconds(click
         child.kill()
         child.wait()
     killed = time.monotonic()
-    wait_for(lambda: not clickhouse.running(f"`{name}`"), 5)
-    assert time.monotonic() - killed < 2
+    wait_for(lambda: not clickhouse.running(f"`{name}`"))
+    assert time.monotonic() - killed < 2 * BUSY
 
 
 Start = Callable[[str], threading.Thread]
@@ -63,9 +64,7 @@ def asked(clickhouse: Server) -> Iterator[Start]:
 
     yield start
     clickhouse.run("KILL QUERY WHERE startsWith(query_id, 'guarded-') OR startsWith(query_id, 'foreign-') ASYNC")
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
+    join(*threads)
 
 
 def ids(clickhouse: Server) -> list[str]:
@@ -82,8 +81,7 @@ def test_an_abandoned_workers_queries_end_and_nobody_elses(clickhouse: Server, a
     ended = asked("guarded-1")
     asked("foreign-guarded-1")
     watching.end(kill=True)
-    ended.join(20)
-    assert not ended.is_alive()
+    join(ended)
     assert "foreign-guarded-1" in ids(clickhouse)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
-import uuid
 from collections.abc import Callable
 
 import psycopg2.extensions
@@ -14,7 +13,6 @@ from alembic import command
 
 import counters
 import jobs
-import leases
 import progress
 import queueing
 import schema
@@ -22,14 +20,16 @@ from db import Database
 from errors import UserError
 from inbox import Inbox
 from jobs import Settlement
-from tests.conftest import Daemon, Queries, server_cursor, wait_for
+from tests.claims import other
+from tests.conftest import Daemon, Queries, server_cursor
+from tests.waiting import join, wait_for
 
 Start = Callable[..., Daemon]
 
 
 @pytest.fixture
 def worker(own: Database) -> str:
-    me = leases.Worker(str(uuid.uuid4()), "elsewhere", "1:1", 15)
+    me = other(own)
     with own.statement() as cursor:
         me.renew(cursor, 0.25)
     return me.id
@@ -191,7 +191,7 @@ def test_counts_equal_the_journal_after_200_jobs_three_daemons_and_a_kill(
     wait_for(lambda: sum(one.jobs for one in read(own).ended) > 50)
     daemons[0].kill()
     start_daemon(**options)
-    wait_for(lambda: sql.value("SELECT count(*) FROM tksva_q.job WHERE finished_at IS NOT NULL") == 200, 60)
+    wait_for(lambda: sql.value("SELECT count(*) FROM tksva_q.job WHERE finished_at IS NOT NULL") == 200)
     journal = sql(
         "SELECT form, outcome, count(*) FROM tksva_q.attempt JOIN tksva_q.job ON job.id = job_id"
         " WHERE outcome IN ('done', 'failed', 'cancelled') GROUP BY 1, 2"
@@ -244,9 +244,8 @@ def test_two_that_end_jobs_of_two_kinds_in_different_orders_do_not_wait_for_each
         first.execute(count)
         thread = threading.Thread(target=others)
         thread.start()
-        wait_for(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        wait_for(sql.blocked)
         first.execute(end, (two_again,))
         first.connection.commit()
-        thread.join(30)
-        assert not thread.is_alive()
+        join(thread)
     assert ended(own) == {("one", "done"): 2, ("two", "done"): 2}

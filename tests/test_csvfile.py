@@ -37,7 +37,7 @@ def test_the_header_has_the_mark_and_quotes_only_where_needed() -> None:
     assert header.decode() == '\ufeffСт. Отправления;"с ""кавычкой""";"a;b";№, %;"в две\nстроки"\n'
 
 
-def test_a_header_without_the_mark_and_with_tabs() -> None:
+def test_the_header_may_have_no_mark_and_tabs() -> None:
     assert csv_header(columns("a;b", "c\td"), CsvDialect("\t", bom=False)) == b'a;b\t"c\td"\n'
 
 

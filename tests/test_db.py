@@ -17,7 +17,8 @@ import db
 from db import Database, DatabaseAway
 from errors import LostJob
 from settings import Settings
-from tests.conftest import Queries, server_cursor, wait_for
+from tests.conftest import Queries, server_cursor
+from tests.waiting import BUSY, PATIENCE, join, wait_for
 from tests.wire import say_nothing, server, value
 
 # --- where the server is ----------------------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_a_server_that_accepts_and_says_nothing_is_away_after_the_limit() -> Non
         began = time.monotonic()
         with pytest.raises(DatabaseAway):
             own.connect(1)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 1 * BUSY
 
 
 def test_a_server_that_ends_the_conversation_at_once_is_away() -> None:
@@ -191,7 +192,7 @@ def test_two_transactions_that_wait_for_each_other_are_away_and_not_stuck(databa
         try:
             with own.transaction() as cursor:
                 cursor.execute("SELECT FROM pair WHERE g = %s FOR UPDATE", (first,))
-                both.wait(5)
+                both.wait(PATIENCE)
                 cursor.execute("SELECT FROM pair WHERE g = %s FOR UPDATE", (3 - first,))
             outcomes.append("done")
         except DatabaseAway as error:
@@ -201,8 +202,7 @@ def test_two_transactions_that_wait_for_each_other_are_away_and_not_stuck(databa
     threads = [threading.Thread(target=swap, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert sorted(outcomes) == ["deadlock", "done"]
 
 

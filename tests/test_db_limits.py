@@ -14,6 +14,7 @@ import pytest
 from db import Database, DatabaseAway
 from errors import LostJob
 from tests.conftest import Queries
+from tests.waiting import BUSY, join
 from tests.wire import Wire, value, wire
 
 __all__ = ["wire"]  # fixtures
@@ -26,7 +27,7 @@ def test_a_call_that_is_never_answered_is_away_after_its_limit(wire: tuple[Wire,
     began = time.monotonic()
     with pytest.raises(DatabaseAway), own.transaction(0.3) as cursor:
         cursor.execute("SELECT 1")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * BUSY
     carrier.swallowing.clear()
     assert value(own) == 1
 
@@ -38,7 +39,7 @@ def test_undoing_a_transaction_is_not_waited_for_longer_either(wire: tuple[Wire,
         cursor.execute("SELECT 1")
         carrier.swallowing.set()
         raise LostJob("…")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * BUSY
     carrier.swallowing.clear()
     assert value(own) == 1
 
@@ -56,7 +57,7 @@ def test_a_server_that_falls_silent_after_the_login_is_away_after_the_limit(wire
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DatabaseAway):
         patch.setattr(psycopg2, "connect", login)
         own.connect(1)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1 * BUSY
     assert own.connection is None
 
 
@@ -67,8 +68,8 @@ def test_a_slow_answer_within_the_limit_is_waited_for(own: Database) -> None:
 def test_the_limit_is_each_calls_own(own: Database) -> None:
     pid = value(own, "SELECT pg_backend_pid()")
     for _ in range(4):
-        with own.statement(0.8) as cursor:
-            cursor.execute("SELECT pg_sleep(0.25)")
+        with own.statement(2) as cursor:
+            cursor.execute("SELECT pg_sleep(0.6)")
     assert value(own, "SELECT pg_backend_pid()") == pid
 
 
@@ -79,7 +80,7 @@ def test_calls_of_other_connections_are_left_alone(own: Database, database: str)
     waiting.start()
     with pytest.raises(DatabaseAway), own.statement(0.2) as cursor:
         cursor.execute("SELECT pg_sleep(5)")
-    waiting.join()
+    join(waiting)
     assert value(other, "SELECT pg_backend_pid()") == pid
     other.close()
 
@@ -98,7 +99,7 @@ def test_a_child_that_was_forked_has_a_watchdog_of_its_own(own: Database, databa
         os._exit(status)
     began = time.monotonic()
     assert os.waitpid(child, 0)[1] == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 2 * BUSY
 
 
 def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(own: Database, sql: Queries) -> None:

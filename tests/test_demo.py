@@ -3,7 +3,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,11 +15,11 @@ import psutil
 import psycopg2
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from faults.ports import free_port
+from tests import ROOT
+from tests.waiting import PATIENCE
+
 ROWS = 20_000
-with socket.socket() as free:  # not the usual port: a queue may run beside the tests
-    free.bind(("127.0.0.1", 0))
-    PORT = free.getsockname()[1]
 
 
 @pytest.fixture
@@ -31,11 +30,12 @@ def folder(tmp_path):
 
 
 def start(folder: Path, *words: str, **others) -> subprocess.Popen:
+    port = free_port()  # not the usual one: a queue may run beside the tests
     environment = {key: value for key, value in os.environ.items() if key not in {"CHUNK_SIZE", "WORKERS", "FILES_DIR"}}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "demo.py"), *words, "--rows", str(ROWS)],
         cwd=folder,
-        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(PORT)},
+        env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(port)},
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
@@ -43,7 +43,7 @@ def start(folder: Path, *words: str, **others) -> subprocess.Popen:
     )
 
 
-def finish(folder: Path, *words: str, seconds: float = 60) -> tuple[int, str, str]:
+def finish(folder: Path, *words: str, seconds: float = PATIENCE) -> tuple[int, str, str]:
     with start(folder, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         output, errors = process.communicate(timeout=seconds)
     return process.returncode, output, errors
@@ -51,10 +51,10 @@ def finish(folder: Path, *words: str, seconds: float = 60) -> tuple[int, str, st
 
 def wait_for_page(line: str) -> None:
     [address] = re.findall(r"http://[\w.:]+", line)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            page = httpx.get(address, trust_env=False, timeout=5)
+            page = httpx.get(address, trust_env=False, timeout=PATIENCE)
         except httpx.TransportError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -136,10 +136,10 @@ def test_the_run_serves_until_it_is_told_to_stop(folder, number, expected):
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.send_signal(number)
-        rest, _ = process.communicate(timeout=40)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == expected
     assert "Traceback" not in rest
-    psutil.wait_procs(left, timeout=10)
+    psutil.wait_procs(left, timeout=PATIENCE)
     assert [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
 
 
@@ -151,7 +151,7 @@ def test_the_run_ends_when_the_queue_does(folder):
             child for child in psutil.Process(process.pid).children() if "queue_manager.py" in str(child.cmdline())
         ]
         queue.kill()
-        rest, _ = process.communicate(timeout=40)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "очередь завершилась сама, код -9" in rest
 
@@ -165,7 +165,7 @@ def test_the_demo_leaves_a_table_alone_that_is_not_its_own(folder):
             cursor.execute("COMMENT ON TABLE audit._sales__execution_orders IS NULL")
         connection.close()
         process.terminate()
-        process.communicate(timeout=40)
+        process.communicate(timeout=PATIENCE)
     status, _, errors = finish(folder)
     assert status == 1
     assert re.fullmatch(r"не получилось: таблица .* не тронута\n", errors)

@@ -20,6 +20,7 @@ from doctor_host import Identity, service
 from settings import Settings
 from tests.conftest import make_settings
 from tests.examination import Examine, bad, examine, files, machine, only
+from tests.waiting import PATIENCE
 
 __all__ = ["examine", "files", "machine"]  # fixtures
 
@@ -92,7 +93,7 @@ def as_stranger(look: Callable[[], str]) -> str:
 
     process = context.Process(target=fall)
     process.start()
-    process.join(20)
+    process.join(PATIENCE)
     return str(ours.recv())
 
 

@@ -99,7 +99,7 @@ def test_pages_go_by_the_key_whatever_the_tables_order(clickhouse: Server, wareh
     fresh.close()
 
 
-def test_five_hundred_columns(clickhouse: Server, warehouse: ClickHouseWarehouse) -> None:
+def test_a_table_may_have_five_hundred_columns(clickhouse: Server, warehouse: ClickHouseWarehouse) -> None:
     names = ", ".join(f"c{n} Nullable({'Int64' if n % 2 else 'String'})" for n in range(500))
     table(clickhouse, "wide", f"k UInt8, {names}", f"SELECT 1{', NULL' * 499}, 7")
     assert csv_of(warehouse, "wide", CsvDialect()).splitlines()[1] == b";" * 499 + b"7"

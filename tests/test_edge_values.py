@@ -19,6 +19,7 @@ from dwh import Extract
 from exports import export
 from tests.conftest import Queries
 from tests.exporting import Bench, bench
+from tests.warehouses import psql
 
 __all__ = ["bench"]
 
@@ -136,15 +137,12 @@ def check(sheet: list[list[Any]], sql: Queries) -> None:
     assert long == LONG[: 32_767 - len(CUT_MARK)] + CUT_MARK
 
 
-def test_csv_equals_what_psql_copy_writes(edge: Bench, tmp_path: Path) -> None:
+def test_csv_equals_what_psql_copy_writes(edge: Bench) -> None:
     edge.settings = edge.settings.model_copy(update={"csv_safe_formulas": False, "csv_bom": False})
     content = export_as(edge, "a.csv").read_bytes()
     names = ", ".join(f'"{name}"' for name, *_ in TYPES)
-    target = tmp_path / "psql.csv"
     query = f"SELECT {names}, long FROM edge ORDER BY rownumber"
-    command = f"\\copy ({query}) to '{target}' (format csv, header, delimiter ';')"
-    subprocess.run(["psql", edge.conninfo, "-qc", command], check=True)
-    assert content == target.read_bytes()
+    assert content == psql(edge.conninfo, query)
 
 
 def test_csv_is_read_back_by_others(edge: Bench, sql: Queries) -> None:

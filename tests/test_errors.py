@@ -20,32 +20,12 @@ from errors import (
     UserError,
     WarehouseError,
 )
-from jobs import Job, Settlement
-
-JOB = Job(
-    id=7,
-    attempt=1,
-    worker="w",
-    slot=0,
-    spent=1,
-    form="F",
-    params="{}",
-    post_id=1,
-    user_id=1,
-    file_name="a.csv",
-    dwh_table=None,
-    table_version=None,
-    cursor=None,
-    rows=0,
-    total=None,
-    chunk_size=None,
-    cancel=False,
-    rows_at_claim=0,
-)
+from jobs import Settlement
+from tests.records import claimed
 
 
 def end(error: QueueError, attempts: int = 5) -> Settlement | None:
-    return after_error(JOB, error, attempts, page=50_000)
+    return after_error(claimed(), error, attempts, page=50_000)
 
 
 def test_every_error_has_the_one_root_and_says_what_it_means() -> None:

@@ -9,6 +9,9 @@ from tests.breaking import bench, nothing_lost, server
 
 __all__ = ["bench", "server"]  # fixtures
 
+# What they start is waited for as long as pytest would wait for them.
+pytestmark = pytest.mark.timeout(300)
+
 #: Scenario -> how little of it there is here.
 SMALL: dict[str, dict[str, float]] = {
     "crowd": {"jobs": 60},

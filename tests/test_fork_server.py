@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT, Queries, wait_for
+from tests.conftest import ROOT, Queries
 from tests.daemons import Start, children_of, job_state, submit
-from tests.test_parent_death import ends_with_its_parent
+from tests.outliving import ends_with_its_parent
+from tests.waiting import wait_for
 
 
 def test_whoever_imports_it_ends_with_its_parent_however_that_ends() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
+from tests.conftest import ROOT, Daemon, Queries, environment
+from tests.waiting import BUSY, wait_for
 
 Start = Callable[..., Daemon]
 
@@ -87,9 +88,8 @@ def commands() -> "typer.Typer":
     return app
 '''
 
-#: Seconds that the daemon's imports may take on an idle machine; a busy one gets BUSY times as much.
+#: Seconds that the daemon's imports may take on an idle machine.
 IMPORT_SECONDS = 0.6
-BUSY = 5
 
 HEAVY = frozenset(
     "aiobotocore alembic botocore clickhouse_driver fastapi fsspec httpx jinja2 numpy openpyxl pandas prometheus_client"

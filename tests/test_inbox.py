@@ -14,6 +14,7 @@ from errors import UserError
 from inbox import Inbox, Request, adopt_unfinished
 from tests.conftest import TABLE, Queries
 from tests.plans import history, whole_reads
+from tests.waiting import PATIENCE, join
 
 
 class Clock:
@@ -204,7 +205,7 @@ def test_several_inboxes_at_once_take_each_row_once(
     def run() -> None:
         mine = Database(database, "inbox")
         taker = Inbox(examine)
-        both.wait(5)
+        both.wait(PATIENCE)
         while (taken := taker.take_in(mine))[0]:
             refusals.extend(taken[1])
         mine.close()
@@ -212,8 +213,7 @@ def test_several_inboxes_at_once_take_each_row_once(
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert sql("SELECT state, count(*), count(DISTINCT post_id) FROM tksva_q.job GROUP BY state ORDER BY state") == [
         ("failed", 50, 50),
         ("waiting", 150, 150),

@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +19,10 @@ import worker_loop
 from errors import QueueError
 from settings import Settings
 from tests.conftest import ROOT
+from tests.units import EXPOSURE, UNITS, systemd_analyze
 
-#: What `systemd-analyze security` may say at most, from 0 (locked away) to 10.
-EXPOSURE = 2.0
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
-UNITS = ("tksva_q.service", "tksva_q_web.service", install.WORKER)
 
 
 def settings_of(**values: object) -> Settings:
@@ -46,12 +43,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         return tmp_path
 
     return write
-
-
-def systemd_analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("systemd-analyze")
-    assert program, "systemd-analyze is needed: apt-get install systemd"
-    return subprocess.run([program, *words], capture_output=True, text=True, check=False)
 
 
 def property_of(unit: str, key: str) -> str:

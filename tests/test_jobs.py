@@ -14,13 +14,11 @@ from errors import LostJob
 from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
-from tests.conftest import TABLE, Queries, server_cursor, wait_for
+from tests.conftest import TABLE, Queries
+from tests.database import locked, server_cursor
+from tests.waiting import join, wait_for
 
 __all__ = ["worker"]  # a fixture
-
-
-def locked(sql: Queries) -> bool:
-    return bool(sql.value("SELECT gives_information FROM dwh_tables_info"))
 
 
 def test_the_oldest_timestamp_is_claimed_first_and_ties_go_by_id(own: Database, sql: Queries, worker: str) -> None:
@@ -70,10 +68,9 @@ def test_a_claim_that_waits_for_the_inspector_sees_his_wish(own: Database, sql: 
     result: list[jobs.Job | None] = []
     claiming = threading.Thread(target=lambda: result.append(claim(own, worker)))
     claiming.start()
-    while not sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-        pass
+    wait_for(sql.blocked)
     sql("COMMIT")
-    claiming.join()
+    join(claiming)
     assert result == [None]
     assert not locked(sql)
 
@@ -112,8 +109,7 @@ def test_parallel_jobs_that_end_together_leave_no_lock(database: str, sql: Queri
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     own.close()
     assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'done' AND attempt = 1") == 40
     assert not locked(sql)
@@ -135,8 +131,7 @@ def test_a_job_is_claimed_once_however_many_claim(database: str, sql: Queries) -
     threads = [threading.Thread(target=attempt) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     own.close()
     assert len(claimed) == 1
 

@@ -1,4 +1,4 @@
-"""Who is alive, who is dead, and what becomes of the jobs of the dead."""
+"""Who is alive, who is dead, and who comes back."""
 
 from __future__ import annotations
 
@@ -6,71 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-import jobs
 import leases
-import progress
-import queueing
 from db import Database
-from errors import LostJob
-from inbox import Inbox
-from jobs import Settlement
 from leases import Worker
-from progress import Progress
-from tests.conftest import TABLE, Queries, wait_for
+from tests.claims import expire, give_job, me, other, renew, rescued, settle, workers
+from tests.conftest import TABLE, Queries
+from tests.waiting import wait_for
 
-MAX = 5
-
-
-@pytest.fixture
-def me(own: Database) -> Worker:
-    """The daemon that looks after the others."""
-    worker = Worker.this_process(15)
-    renew(own, worker)
-    return worker
-
-
-def renew(own: Database, worker: Worker) -> None:
-    with own.statement() as cursor:
-        worker.renew(cursor)
-
-
-def other(own: Database, host: str = "elsewhere", process: str = "1:1", lease: float = 15) -> Worker:
-    worker = Worker(str(uuid.uuid4()), host, process, lease)
-    renew(own, worker)
-    return worker
-
-
-def give_job(own: Database, sql: Queries, worker: Worker, rows: int = 0) -> jobs.Job:
-    """Let a worker run a job and have `rows` rows in its file."""
-    sql.post(f"{uuid.uuid4()}.csv")
-    Inbox(lambda request: TABLE).take_in(own)
-    with own.statement() as cursor:
-        job = jobs.claim(cursor, worker.id, 0)
-    assert job is not None
-    if rows:
-        with own.statement() as cursor:
-            progress.record(cursor, job.fence, Progress(rows, 100, 1000, {"key": rows}))
-    return job
-
-
-def expire(sql: Queries, worker: Worker, seconds: float = 16) -> None:
-    sql("UPDATE tksva_q.worker SET seen_at = seen_at - %s * interval '1 second' WHERE id = %s", seconds, worker.id)
-
-
-def rescued(own: Database, me: Worker, max_attempts: int = MAX) -> list[int]:
-    return [job.id for job in leases.rescue(own, me, max_attempts)]
-
-
-def workers(sql: Queries) -> set[str]:
-    return {row[0] for row in sql("SELECT id::text FROM tksva_q.worker")}
+__all__ = ["me"]  # a fixture
 
 
 @contextmanager
@@ -213,121 +162,6 @@ def test_a_running_job_whose_worker_nobody_knows_is_rescued(own: Database, sql: 
     assert sql.value("SELECT state FROM tksva_q.job") == "waiting"
 
 
-# --- what becomes of their jobs ---------------------------------------------------------------------------------------
-
-
-def test_a_rescued_job_goes_on_where_it_stopped_and_lets_the_table_go(own: Database, sql: Queries, me: Worker) -> None:
-    dead = other(own)
-    job = give_job(own, sql, dead, rows=40)
-    expire(sql, dead)
-    assert rescued(own, me) == [job.id]
-    assert not sql.value("SELECT gives_information FROM dwh_tables_info")
-    assert sql.value("SELECT task_status FROM post") == "в очереди"
-    assert sql("SELECT outcome, reason, rows_before, rows_after FROM tksva_q.attempt") == [
-        ("given back", "the worker died", 0, 40)
-    ]
-    with own.statement() as cursor:
-        again = jobs.claim(cursor, me.id, 0)
-    assert again is not None
-    assert (again.id, again.attempt, again.rows, again.cursor) == (job.id, 2, 40, {"key": 40})
-
-
-@pytest.mark.parametrize(("rows", "spent"), [(40, 0), (0, 1)])
-def test_only_an_attempt_that_moved_costs_nothing(
-    own: Database, sql: Queries, me: Worker, rows: int, spent: int
-) -> None:
-    dead = other(own)
-    give_job(own, sql, dead, rows=rows)
-    expire(sql, dead)
-    rescued(own, me)
-    assert sql.value("SELECT spent FROM tksva_q.job") == spent
-
-
-def test_a_job_that_takes_every_worker_down_fails_after_the_last_attempt(
-    own: Database, sql: Queries, me: Worker
-) -> None:
-    sql.post("a.csv")
-    Inbox(lambda request: TABLE).take_in(own)
-    for attempt in range(1, MAX + 1):
-        dead = other(own)
-        with own.statement() as cursor:
-            job = jobs.claim(cursor, dead.id, 0)
-        assert job is not None
-        assert job.attempt == attempt
-        expire(sql, dead)
-        assert rescued(own, me) == [job.id]
-    assert sql("SELECT state, error FROM tksva_q.job") == [("failed", "the worker died")]
-    assert sql.value("SELECT task_status FROM post") == "ошибка"
-    assert not sql.value("SELECT gives_information FROM dwh_tables_info")
-
-
-def test_a_job_that_was_cancelled_while_its_worker_died_does_not_come_back(
-    own: Database, sql: Queries, me: Worker
-) -> None:
-    dead = other(own)
-    job = give_job(own, sql, dead, rows=10)
-    with own.transaction() as cursor:
-        queueing.cancel(cursor, job.id)
-    expire(sql, dead)
-    assert [left.cancel for left in leases.rescue(own, me, MAX)] == [True]
-    assert sql.value("SELECT state FROM tksva_q.job") == "cancelled"
-
-
-def test_every_job_of_a_dead_worker_is_rescued(own: Database, sql: Queries, me: Worker) -> None:
-    dead = other(own)
-    left = [give_job(own, sql, dead).id for _ in range(3)]
-    expire(sql, dead)
-    assert rescued(own, me) == left
-    assert workers(sql) == {me.id}
-
-
-def test_two_that_rescue_at_once_take_each_job_back_once(database: str, own: Database, sql: Queries) -> None:
-    dead = other(own)
-    left = sorted(give_job(own, sql, dead).id for _ in range(10))
-    expire(sql, dead)
-    taken: list[int] = []
-    both = threading.Barrier(3)
-
-    def look() -> None:
-        mine = Database(database, "rescuer")
-        worker = Worker.this_process(15)
-        renew(mine, worker)
-        both.wait(5)
-        taken.extend(rescued(mine, worker))
-        mine.close()
-
-    threads = [threading.Thread(target=look) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == left
-
-
-def test_whoever_was_given_up_writes_nothing_more_even_when_it_is_back(own: Database, sql: Queries, me: Worker) -> None:
-    slow = other(own)
-    job = give_job(own, sql, slow, rows=10)
-    expire(sql, slow)
-    rescued(own, me)
-    renew(own, slow)
-    with pytest.raises(LostJob), own.statement() as cursor:
-        progress.record(cursor, job.fence, Progress(20, 100, 2000, {}))
-    with pytest.raises(LostJob), own.transaction() as cursor:
-        jobs.settle(cursor, job.fence, job.dwh_table, Settlement("done", "done"))
-    assert sql("SELECT state, rows FROM tksva_q.job") == [("waiting", 10)]
-
-
-def test_the_dead_worker_wakes_the_loops_that_can_go_on(own: Database, sql: Queries, me: Worker) -> None:
-    dead = other(own)
-    give_job(own, sql, dead)
-    expire(sql, dead)
-    sql(f"LISTEN {queueing.CHANNEL}")
-    sql.connection.notifies.clear()
-    rescued(own, me)
-    sql("SELECT 1")
-    assert sql.connection.notifies
-
-
 # --- coming back, and leaving -----------------------------------------------------------------------------------------
 
 
@@ -375,8 +209,7 @@ def test_a_worker_leaves_the_list_when_its_jobs_are_settled(own: Database, sql: 
     with own.statement() as cursor:
         me.leave(cursor)
     assert workers(sql) == {me.id}
-    with own.transaction() as cursor:
-        jobs.settle(cursor, job.fence, job.dwh_table, Settlement("done", "done"))
+    settle(own, job)
     with own.statement() as cursor:
         me.leave(cursor)
     assert workers(sql) == set()

@@ -2,34 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-import psutil
-
-from tests.conftest import ROOT
-
-PARENT = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
-child.stdout.readline()
-print(child.pid, flush=True)
-time.sleep(60)
-"""
-
-
-def ends_with_its_parent(asks: str) -> bool:
-    """Tell whether a process that has done what `asks` says is gone soon after its parent was killed."""
-    waits = f"{asks}\nimport time\nprint(flush=True)\ntime.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", PARENT, waits], cwd=ROOT, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout
-        child = psutil.Process(int(parent.stdout.readline()))
-        assert child.is_running()
-        parent.kill()
-        _, alive = psutil.wait_procs([child], timeout=3)
-        for left in alive:
-            left.kill()
-        return not alive
+from tests.outliving import ends_with_its_parent
 
 
 def test_a_process_that_asks_the_kernel_ends_with_its_parent_however_that_ends() -> None:
@@ -37,4 +10,4 @@ def test_a_process_that_asks_the_kernel_ends_with_its_parent_however_that_ends()
 
 
 def test_a_process_that_does_not_ask_lives_on() -> None:
-    assert not ends_with_its_parent("import parent_death")
+    assert not ends_with_its_parent("import parent_death", seconds=3)

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,10 @@ from hypothesis import strategies as st
 from errors import LostJob, StorageError
 from partfile import PartFile, Position, is_published
 from storage import part_name
+from tests.folders import umask
 from tests.parts import DATA, JOB, begin, folder, position, quick
 
 __all__ = ["folder", "quick"]  # fixtures
-
-
-@contextmanager
-def umask(mask: int) -> Iterator[None]:
-    old = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(old)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

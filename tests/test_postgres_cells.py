@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterator
 
 import psycopg2
 import psycopg2.extensions
@@ -12,17 +11,12 @@ from csvfile import CsvDialect
 from dwh import Equals, Extract
 from dwh_postgres import PostgresWarehouse
 from errors import WarehouseError
-from tests.warehouses import EVERY_TYPE, ODD_NAME, cells_of, csv_of, make_every_type, psql, run
+from tests.warehouses import EVERY_TYPE, ODD_NAME, cells_of, csv_of, make_every_type, psql, run, warehouse
+
+__all__ = ["warehouse"]  # a fixture
 
 MICROS = "round((serial::float8 - floor(serial::float8)) * 86400e6::float8)"
 MILLIS = "round((serial::float8 - floor(serial::float8)) * 86400e3::float8)"
-
-
-@pytest.fixture
-def warehouse(empty_database: str) -> Iterator[PostgresWarehouse]:
-    opened = PostgresWarehouse(empty_database)
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("limit", [1, 3, 1000])
@@ -35,7 +29,7 @@ def test_csv_is_byte_for_byte_what_psql_writes(empty_database: str, warehouse: P
     assert csv_of(warehouse, "odd.every", tabs) == psql(empty_database, query, "\t")
 
 
-def test_cells_of_every_type(empty_database: str, warehouse: PostgresWarehouse) -> None:
+def test_every_type_has_its_cells(empty_database: str, warehouse: PostgresWarehouse) -> None:
     make_every_type(empty_database)
     run(empty_database, f"ALTER DATABASE \"{_name(empty_database)}\" SET timezone = 'Asia/Irkutsk'")
     table = cells_of(warehouse, "odd.every")

@@ -24,6 +24,7 @@ from tests.purging import (
     set_status,
     settings,
 )
+from tests.waiting import PATIENCE, join
 
 __all__ = ["files", "settings"]  # fixtures
 
@@ -98,7 +99,7 @@ def test_it_also_goes_when_two_daemons_purge_the_last_two_rows_at_once(
     def purge() -> None:
         mine = Database(database, "purger")
         mine.connect()
-        both.wait(5)
+        both.wait(PATIENCE)
         purged.extend(retention.purge(mine, settings))
         both.wait(60)  # what one has passed over, for the other had the file in hand, goes with the next look
         purged.extend(retention.purge(mine, settings))
@@ -107,8 +108,7 @@ def test_it_also_goes_when_two_daemons_purge_the_last_two_rows_at_once(
     threads = [threading.Thread(target=purge) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert len({one.post_id for one in purged}) == len(purged) == 40
     assert list((files / "1").iterdir()) == []
 

@@ -11,32 +11,14 @@ import child
 from jobs import Job, Settlement
 from settings import Settings
 from settling import end_of
+from tests.records import claimed
 from workers import Cause, Death
 
 SETTINGS = Settings(max_attempts=3, chunk_size=1000)
 
 
 def job(spent: int = 1, rows: int = 0, *, cancel: bool = False) -> Job:
-    return Job(
-        id=1,
-        attempt=spent,
-        worker="w",
-        slot=0,
-        spent=spent,
-        form="f",
-        params=None,
-        post_id=None,
-        user_id=1,
-        file_name="a.csv",
-        dwh_table=None,
-        table_version=None,
-        cursor=None,
-        rows=rows,
-        total=None,
-        chunk_size=None,
-        cancel=cancel,
-        rows_at_claim=0,
-    )
+    return claimed(attempt=spent, spent=spent, rows=rows, cancel=cancel)
 
 
 def death(cause: Cause | None = None, code: int = -9, *, out_of_memory: bool = False) -> Death:

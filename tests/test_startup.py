@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psycopg2.extensions
@@ -12,7 +11,8 @@ import db
 import schema
 import startup
 from errors import QueueError
-from tests.conftest import Queries, environment, make_settings, server_cursor
+from settings import Settings
+from tests.conftest import Queries, make_settings, server_cursor
 
 
 def test_an_empty_database_gets_everything(empty_database: str, tmp_path: Path) -> None:
@@ -68,16 +68,16 @@ def test_a_database_that_comes_later_is_waited_for(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = make_settings(database, tmp_path)
-    answers = iter([db.DatabaseAway("not yet"), None])
+    asked: list[object] = []
     real = db.dsn
 
-    def dsn(asked: object) -> str:
-        answer = next(answers)
-        if answer:
-            raise answer
-        return real(settings)
+    def dsn(chosen: Settings) -> str:
+        asked.append(chosen)
+        if len(asked) == 1:
+            raise db.DatabaseAway("not yet")
+        return real(chosen)
 
     monkeypatch.setattr(db, "dsn", dsn)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    assert "dbname=test_" in startup.prepare_when_possible(settings)
-    assert environment(database, tmp_path)["VAR_DIR"] == os.fspath(tmp_path)
+    assert startup.prepare_when_possible(settings) == real(settings)
+    assert asked == [settings] * 2

@@ -1,13 +1,11 @@
-"""Names, folders and deletion: nothing is written, opened up or deleted that is not the queue's."""
+"""Names and folders: nothing is written or opened up that is not the queue's."""
 
 from __future__ import annotations
 
 import errno
 import grp
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,31 +15,8 @@ from hypothesis import strategies as st
 import storage
 from errors import LostJob, StorageError, UserError
 from partfile import PartFile
-from storage import attempts_with_parts, check_name, part_name, remove_parts, sweep, user_folder
-
-
-@contextmanager
-def umask(mask: int) -> Iterator[None]:
-    old = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(old)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def make(folder: Path, *names: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(b"123")
-
-
-def tree(top: Path) -> list[str]:
-    return sorted(str(path.relative_to(top)) for path in top.rglob("*"))
-
+from storage import check_name, part_name, sweep, user_folder
+from tests.folders import mode, tree, umask
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
@@ -255,97 +230,3 @@ def test_what_the_operating_system_says_is_named_and_told_in_one_line() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(StorageError, match=r"^a\.csv: odd$"), storage.faults("a.csv"):
         raise OSError("odd")
-
-
-# --- deletion ---------------------------------------------------------------------------------------------------------
-
-
-def test_purging_deletes_the_file_and_says_how_large_it_was(tmp_path: Path) -> None:
-    make(tmp_path / "7", "a.csv", "b.csv")
-    assert storage.purge(tmp_path, 7, "a.csv") == 3
-    assert storage.purge(tmp_path, 7, "a.csv") is None
-    assert tree(tmp_path) == ["7", "7/b.csv"]
-
-
-@pytest.mark.parametrize("name", ["../8/a.csv", "../7/a.csv", "", "..", "folder", "link", "pipe", ".tksva_q-1-1.part"])
-def test_purging_deletes_nothing_but_plain_files_of_a_good_name(tmp_path: Path, name: str) -> None:
-    for user in ("7", "8"):
-        make(tmp_path / user, "a.csv", ".tksva_q-1-1.part")
-    (tmp_path / "7" / "folder").mkdir()
-    (tmp_path / "7" / "link").symlink_to("a.csv")
-    os.mkfifo(tmp_path / "7" / "pipe")
-    before = tree(tmp_path)
-    assert storage.purge(tmp_path, 7, name) is None
-    assert tree(tmp_path) == before
-
-
-def test_purging_does_not_follow_a_link_in_place_of_a_folder(tmp_path: Path) -> None:
-    make(tmp_path / "elsewhere", "a.csv", part_name(1, 1))
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "7").symlink_to(tmp_path / "elsewhere")
-    assert storage.purge(tmp_path / "files", 7, "a.csv") is None
-    assert remove_parts(tmp_path / "files", 7, 1, 1) == 0
-    assert sweep(tmp_path / "files", list) == 0
-    assert tree(tmp_path / "elsewhere") == [part_name(1, 1), "a.csv"]
-
-
-def test_where_there_is_no_folder_there_is_nothing_to_delete(tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    assert storage.purge(nowhere, 7, "a.csv") is None
-    assert remove_parts(nowhere, 7, 1, 1) == 0
-    assert sweep(nowhere, list) == 0
-    assert not nowhere.exists()
-
-
-# --- part files -------------------------------------------------------------------------------------------------------
-
-NOT_PARTS = [
-    "a.csv",
-    ".tksva_q-1-1.part.csv",
-    "x.tksva_q-1-1.part",
-    ".tksva_q-1.part",
-    ".tksva_q-a-1.part",
-    ".tksva_q-١-١.part",
-    ".tksva_q-1-1.part\n",
-    ".other-1-1.part",
-]
-
-
-def test_the_part_files_of_a_job_are_told_from_everything_else(tmp_path: Path) -> None:
-    make(tmp_path, part_name(1, 10), part_name(1, 9), part_name(11, 1), *NOT_PARTS)
-    folder = os.open(tmp_path, os.O_RDONLY)
-    assert attempts_with_parts(folder, 1) == [9, 10]
-    assert attempts_with_parts(folder, 2) == []
-    os.close(folder)
-
-
-def test_the_part_files_of_a_job_go_and_those_of_others_and_of_a_successor_stay(tmp_path: Path) -> None:
-    stay = [part_name(1, 4), part_name(11, 1), part_name(2, 1), *NOT_PARTS]
-    make(tmp_path / "7", part_name(1, 1), part_name(1, 3), *stay)
-    assert remove_parts(tmp_path, 7, 1, 3) == 2
-    assert sorted(os.listdir(tmp_path / "7")) == sorted(stay)
-
-
-def test_a_sweep_takes_the_part_files_of_jobs_that_have_ended_and_nothing_else(tmp_path: Path) -> None:
-    stay = [part_name(5, 2), part_name(5, 3), *NOT_PARTS]
-    make(tmp_path / "7", part_name(1, 1), *stay)
-    make(tmp_path / "8", part_name(2, 1), part_name(3, 2))
-    make(tmp_path / "not a user", part_name(1, 1))
-    make(tmp_path / "7" / "deeper", part_name(1, 1))
-    make(tmp_path, part_name(1, 1))
-    assert sweep(tmp_path, lambda: [5, 6]) == 3
-    assert sorted(os.listdir(tmp_path / "7")) == sorted([*stay, "deeper"])
-    assert os.listdir(tmp_path / "8") == []
-    for other in (tmp_path, tmp_path / "not a user", tmp_path / "7" / "deeper"):
-        assert (other / part_name(1, 1)).exists()
-
-
-def test_a_part_file_that_another_daemon_begins_during_the_sweep_stays(tmp_path: Path) -> None:
-    make(tmp_path / "7", part_name(1, 1))
-
-    def live() -> list[int]:
-        make(tmp_path / "7", part_name(2, 1))  # of a job that was claimed after the question was answered
-        return []
-
-    assert sweep(tmp_path, live) == 1
-    assert os.listdir(tmp_path / "7") == [part_name(2, 1)]

@@ -17,7 +17,8 @@ from db import Database
 from leases import Worker
 from services import Service
 from supervisor import PAUSE_SECONDS, Supervisor
-from tests.conftest import ROOT, Daemon, Queries, make_settings, wait_for
+from tests.conftest import ROOT, Daemon, Queries, make_settings
+from tests.waiting import wait_for
 from tests.web.conftest import start_web
 from tests.web.server import Web
 
@@ -46,8 +47,7 @@ def process(sql: Queries, service: str) -> int:
     """The process of a service that lives."""
     return int(
         wait_for(
-            lambda: (sql("SELECT process FROM tksva_q.service_instance WHERE name = %s", service) or [(None,)])[0][0],
-            30,
+            lambda: (sql("SELECT process FROM tksva_q.service_instance WHERE name = %s", service) or [(None,)])[0][0]
         )
     )
 
@@ -55,7 +55,7 @@ def process(sql: Queries, service: str) -> int:
 def reason(sql: Queries, service: str, restarts: int) -> str:
     """Why a service died the last time, when it has been started again so often."""
     query = "SELECT reason FROM tksva_q.service WHERE name = %s AND restarts >= %s"
-    return str(wait_for(lambda: sql(query, service, restarts), 30)[0][0])
+    return str(wait_for(lambda: sql(query, service, restarts))[0][0])
 
 
 @pytest.mark.usefixtures("order")
@@ -69,7 +69,7 @@ def test_a_service_that_was_killed_is_started_again_and_everybody_sees_it(
         assert checks["waiter"]["status"] == "ok"
         assert 'tksva_q_service_up{service="waiter"} 1.0' in client.get("/metrics").text
         os.kill(first, signal.SIGKILL)
-        second = wait_for(lambda: (found := process(sql, "waiter")) != first and found, 30)
+        second = wait_for(lambda: (found := process(sql, "waiter")) != first and found)
         seen = client.get("/healthz/detailed").json()["checks"]["waiter"]
         assert seen["status"] == "warning"
         assert re.fullmatch(r"перезапусков 1, последний \d+ с назад: killed by signal 9 \(SIGKILL\)", seen["text"])
@@ -80,7 +80,7 @@ def test_a_service_that_was_killed_is_started_again_and_everybody_sees_it(
         assert daemon.stop() == 0
         assert not psutil.pid_exists(second)
         assert not psutil.pid_exists(cook)
-        gone = wait_for(lambda: client.get("/healthz/detailed").json()["checks"].get("waiter"), 10)
+        gone = wait_for(lambda: client.get("/healthz/detailed").json()["checks"].get("waiter"))
         assert gone == {"status": "error", "text": "не запущена"}
         assert 'tksva_q_service_up{service="waiter"} 0.0' in client.get("/metrics").text
 
@@ -94,7 +94,7 @@ def test_why_a_service_ended_is_told_and_the_pauses_grow(
     assert reason(sql, "waiter", 3) == "nothing to serve"
     assert reason(sql, "cook", 1) == "its process ended with status 3"
     order("cook", "end")
-    wait_for(lambda: "status 0" in reason(sql, "cook", 2), 30)
+    wait_for(lambda: "status 0" in reason(sql, "cook", 2))
     pauses = [float(found) for found in re.findall(r"service_died.*service=waiter.*pause=([\d.]+)", daemon.log)]
     assert pauses[:2] == [0.5, 1.0]
     assert daemon.stop() == 0
@@ -111,7 +111,7 @@ def test_a_service_that_is_in_trouble_lives_and_says_so(
         def shown() -> object:
             return client.get("/healthz/detailed").json()["checks"].get("cook")
 
-        wait_for(lambda: shown() == {"status": "warning", "text": "нет связи"}, 20, lambda: str(shown()))
+        wait_for(lambda: shown() == {"status": "warning", "text": "нет связи"}, complaint=lambda: str(shown()))
         assert 'tksva_q_service_up{service="cook"} 1.0' in client.get("/metrics").text
 
 
@@ -124,7 +124,7 @@ def test_services_do_not_outlive_a_daemon_that_was_killed_and_jobs_go_on_beside_
     post = sql.post("рядом.csv")
     sql.await_status(post, "файл подготовлен")
     daemon.kill()
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 def test_a_service_that_gives_no_sign_of_life_is_ended_and_started_again(
@@ -149,7 +149,7 @@ def test_a_service_that_gives_no_sign_of_life_is_ended_and_started_again(
         return bool(sql("SELECT 1 FROM tksva_q.service WHERE reason = 'no sign of life for 3 s'"))
 
     try:
-        wait_for(died, 30, lambda: str(sql("SELECT * FROM tksva_q.service")))
+        wait_for(died, complaint=lambda: str(sql("SELECT * FROM tksva_q.service")))
     finally:
         crew.close()
         own.close()

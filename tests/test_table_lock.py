@@ -7,23 +7,17 @@ import threading
 import pytest
 
 import jobs
-import leases
 import table_lock
 from db import Database
 from inbox import Inbox
 from jobs import Job, Settlement
-from tests.conftest import TABLE, Queries, wait_for
+from tests.claims import certain, claim, new_worker, settle, worker
+from tests.conftest import TABLE, Queries
+from tests.waiting import join, wait_for
+
+__all__ = ["worker"]  # a fixture
 
 OTHER = "audit.other"
-WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-
-
-@pytest.fixture
-def worker(own: Database) -> str:
-    me = leases.Worker.this_process(15)
-    with own.statement() as cursor:
-        me.renew(cursor)
-    return me.id
 
 
 @pytest.fixture
@@ -31,28 +25,11 @@ def two_tables(sql: Queries) -> None:
     sql("INSERT INTO dwh_tables_info VALUES (%s, '{}', localtimestamp, false, localtimestamp, false)", OTHER)
 
 
-def take_in(own: Database, sql: Queries, *tables: str | None) -> None:
+def queue(own: Database, sql: Queries, *tables: str | None) -> None:
     """Queue one job for each table, in this order."""
     for number, table in enumerate(tables):
         sql.post("a.csv", form=table, timestamp=f"timestamp '2024-01-01' + interval '{number} s'")
     Inbox(lambda request: request.form).take_in(own)
-
-
-def claim(own: Database, worker: str) -> Job | None:
-    with own.statement() as cursor:
-        return jobs.claim(cursor, worker, 0)
-
-
-def certain(own: Database, worker: str) -> Job:
-    job = claim(own, worker)
-    assert job is not None
-    return job
-
-
-def settle(own: Database, job: Job, state: str = "done") -> None:
-    outcome = {"waiting": "retry"}.get(state, state)
-    with own.transaction() as cursor:
-        jobs.settle(cursor, job.fence, job.dwh_table, Settlement(state, outcome))  # type: ignore[arg-type]
 
 
 def marks(sql: Queries) -> dict[str, bool]:
@@ -61,7 +38,7 @@ def marks(sql: Queries) -> dict[str, bool]:
 
 @pytest.mark.usefixtures("two_tables")
 def test_only_the_table_that_is_read_is_marked(own: Database, sql: Queries, worker: str) -> None:
-    take_in(own, sql, TABLE)
+    queue(own, sql, TABLE)
     certain(own, worker)
     assert marks(sql) == {TABLE: True, OTHER: False}
     assert sql.value(
@@ -72,13 +49,14 @@ def test_only_the_table_that_is_read_is_marked(own: Database, sql: Queries, work
 
 @pytest.mark.parametrize("state", ["done", "failed", "cancelled", "waiting"])
 def test_the_mark_goes_however_the_job_ends(own: Database, sql: Queries, worker: str, state: str) -> None:
-    take_in(own, sql, TABLE)
-    settle(own, certain(own, worker), state)
+    queue(own, sql, TABLE)
+    outcome = "retry" if state == "waiting" else state
+    settle(own, certain(own, worker), Settlement(state, outcome))  # type: ignore[arg-type]
     assert marks(sql) == {TABLE: False}
 
 
 def test_a_job_that_reads_no_table_marks_none(own: Database, sql: Queries, worker: str) -> None:
-    take_in(own, sql, None)
+    queue(own, sql, None)
     job = certain(own, worker)
     assert marks(sql) == {TABLE: False}
     settle(own, job)
@@ -86,7 +64,7 @@ def test_a_job_that_reads_no_table_marks_none(own: Database, sql: Queries, worke
 
 @pytest.mark.usefixtures("two_tables")
 def test_a_wish_holds_back_the_jobs_of_its_own_table_only(own: Database, sql: Queries, worker: str) -> None:
-    take_in(own, sql, TABLE, OTHER)
+    queue(own, sql, TABLE, OTHER)
     sql("UPDATE dwh_tables_info SET wants_to_refresh = true WHERE dwh_table_name = %s", TABLE)
     assert certain(own, worker).dwh_table == OTHER
     assert claim(own, worker) is None
@@ -96,7 +74,7 @@ def test_a_wish_holds_back_the_jobs_of_its_own_table_only(own: Database, sql: Qu
 def test_a_wish_that_comes_during_a_job_lets_it_end_and_no_other_start(
     own: Database, sql: Queries, worker: str
 ) -> None:
-    take_in(own, sql, TABLE, TABLE)
+    queue(own, sql, TABLE, TABLE)
     job = certain(own, worker)
     sql("UPDATE dwh_tables_info SET wants_to_refresh = true")
     assert claim(own, worker) is None
@@ -111,7 +89,7 @@ def test_nulls_of_an_inspector_that_has_never_run_are_no_wish(own: Database, sql
         "UPDATE dwh_tables_info SET wants_to_refresh = NULL, wants_to_refresh_timestamp = NULL,"
         " gives_information = NULL, gives_information_timestamp = NULL"
     )
-    take_in(own, sql, TABLE)
+    queue(own, sql, TABLE)
     job = certain(own, worker)
     assert job.table_version is None
     assert marks(sql) == {TABLE: True}
@@ -120,7 +98,7 @@ def test_nulls_of_an_inspector_that_has_never_run_are_no_wish(own: Database, sql
 
 
 def test_every_swap_gives_the_table_another_version(own: Database, sql: Queries, worker: str) -> None:
-    take_in(own, sql, TABLE, TABLE, TABLE)
+    queue(own, sql, TABLE, TABLE, TABLE)
     first, second = certain(own, worker), certain(own, worker)
     assert first.table_version == second.table_version
     for job in (first, second):
@@ -132,7 +110,7 @@ def test_every_swap_gives_the_table_another_version(own: Database, sql: Queries,
 
 def test_stale_marks_go_and_those_of_running_jobs_stay(own: Database, sql: Queries, worker: str) -> None:
     sql("INSERT INTO dwh_tables_info (dwh_table_name, gives_information) VALUES (%s, true)", OTHER)
-    take_in(own, sql, TABLE)
+    queue(own, sql, TABLE)
     certain(own, worker)
     with own.transaction() as cursor:
         assert table_lock.release_stale(cursor) == [OTHER]
@@ -151,7 +129,7 @@ def test_a_claim_that_is_not_committed_yet_keeps_its_mark(
     own: Database, sql: Queries, worker: str, database: str
 ) -> None:
     """Whoever looks for stale marks at that moment waits, and then sees the job."""
-    take_in(own, sql, TABLE)
+    queue(own, sql, TABLE)
     sql("UPDATE dwh_tables_info SET gives_information = true")
     stale: list[list[str]] = []
 
@@ -165,8 +143,8 @@ def test_a_claim_that_is_not_committed_yet_keeps_its_mark(
     with own.transaction() as cursor:
         assert jobs.claim(cursor, worker, 0)
         looking.start()
-        wait_for(lambda: sql.value(WAITS))
-    looking.join()
+        wait_for(sql.blocked)
+    join(looking)
     assert stale == [[]]
     assert marks(sql) == {TABLE: True}
 
@@ -174,15 +152,15 @@ def test_a_claim_that_is_not_committed_yet_keeps_its_mark(
 def test_two_jobs_that_end_at_the_same_moment_take_the_mark_away(
     own: Database, sql: Queries, worker: str, database: str
 ) -> None:
-    take_in(own, sql, TABLE, TABLE)
+    queue(own, sql, TABLE, TABLE)
     first, second = certain(own, worker), certain(own, worker)
     other = Database(database, "other")
     ending = threading.Thread(target=settle, args=(other, second))
     with own.transaction() as cursor:
         jobs.settle(cursor, first.fence, TABLE, Settlement("done", "done"))
         ending.start()
-        wait_for(lambda: sql.value(WAITS))
-    ending.join()
+        wait_for(sql.blocked)
+    join(ending)
     other.close()
     assert marks(sql) == {TABLE: False}
 
@@ -190,7 +168,7 @@ def test_two_jobs_that_end_at_the_same_moment_take_the_mark_away(
 def test_a_job_that_starts_while_the_last_one_ends_keeps_the_table_marked(
     own: Database, sql: Queries, worker: str, database: str
 ) -> None:
-    take_in(own, sql, TABLE, TABLE)
+    queue(own, sql, TABLE, TABLE)
     first = certain(own, worker)
     other = Database(database, "other")
     claimed: list[Job | None] = []
@@ -198,8 +176,8 @@ def test_a_job_that_starts_while_the_last_one_ends_keeps_the_table_marked(
     with own.transaction() as cursor:
         jobs.settle(cursor, first.fence, TABLE, Settlement("done", "done"))
         starting.start()
-        wait_for(lambda: sql.value(WAITS))
-    starting.join()
+        wait_for(sql.blocked)
+    join(starting)
     other.close()
     assert claimed[0] is not None
     assert marks(sql) == {TABLE: True}
@@ -213,11 +191,9 @@ def test_the_inspector_and_the_queue_never_hold_the_table_together(database: str
 
     def work() -> None:
         mine = Database(database, "worker")
-        me = leases.Worker.this_process(60)
-        with mine.statement() as cursor:
-            me.renew(cursor)
+        me = new_worker(mine, 60)
         while not stop.is_set():
-            job = claim(mine, me.id)
+            job = claim(mine, me)
             if job is None:
                 continue
             if sql_of_worker(mine, "SELECT wants_to_refresh AND NOT gives_information FROM dwh_tables_info"):
@@ -239,8 +215,7 @@ def test_the_inspector_and_the_queue_never_hold_the_table_together(database: str
             sql("UPDATE dwh_tables_info SET wants_to_refresh = false, wants_to_refresh_timestamp = localtimestamp")
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        join(*threads)
     assert trespasses == []
     assert sql.value("SELECT count(*) FROM tksva_q.job WHERE state = 'done'") >= 60
 

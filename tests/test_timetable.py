@@ -15,6 +15,7 @@ from firing import Clock
 from schedules import Schedule, starts_at
 from tests.conftest import Queries
 from tests.hourly import hourly
+from tests.waiting import PATIENCE
 from workloads import Workload
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -157,7 +158,7 @@ def test_a_start_beside_a_job_that_has_not_ended_obeys_the_policy(
 
 def test_twenty_starts_at_once_are_one_run_where_none_may_overlap(database: str, sql: Queries) -> None:
     made = hourly()
-    ready, started = threading.Barrier(20, timeout=60), []
+    ready, started = threading.Barrier(20, timeout=PATIENCE), []
 
     def start() -> None:
         mine = Database(database, "test")
@@ -170,7 +171,7 @@ def test_twenty_starts_at_once_are_one_run_where_none_may_overlap(database: str,
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(started) == 20
     assert [job for job in started if job] == [sql.value("SELECT id FROM tksva_q.job")]
 

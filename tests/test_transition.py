@@ -11,23 +11,9 @@ import pytest
 import schema
 import settings
 from tests.conftest import TABLE, WAREHOUSE, Daemon, Queries
+from tests.schemas import WEB_UI
 
 PREPARED = "файл подготовлен"
-
-#: The web UI's tables, as its own migrations make them.
-WEB_UI = """
-CREATE TABLE "user" (id serial PRIMARY KEY, username varchar(64), email varchar(120), password_hash varchar(256),
-    about_me varchar(140), last_seen timestamp);
-CREATE UNIQUE INDEX ix_user_username ON "user" (username);
-CREATE UNIQUE INDEX ix_user_email ON "user" (email);
-CREATE TABLE post (id serial PRIMARY KEY, user_id integer REFERENCES "user" (id), form_name varchar(140),
-    conditions json, task_status varchar(140), file_to_download varchar(140), task_status_timestamp timestamp,
-    timestamp timestamp);
-CREATE INDEX ix_post_timestamp ON post (timestamp);
-CREATE TABLE dwh_tables_info (dwh_table_name varchar(140) PRIMARY KEY, table_info json, timestamp timestamp,
-    wants_to_refresh boolean, wants_to_refresh_timestamp timestamp, gives_information boolean,
-    gives_information_timestamp timestamp);
-"""
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 from speed import Speeds
 from tests.conftest import ROOT, Queries, environment
 from tests.records import job_row, status
+from tests.waiting import PATIENCE
 from watching import rates
 
 
@@ -45,7 +46,7 @@ def test_a_watch_follows_the_queue_until_it_is_interrupted(watch: subprocess.Pop
     while json.loads(watch.stdout.readline())["waiting"] == 0:
         pass
     watch.send_signal(signal.SIGINT)
-    assert (watch.wait(10), watch.communicate()[1]) == (0, "")
+    assert (watch.wait(PATIENCE), watch.communicate()[1]) == (0, "")
 
 
 def test_a_watch_on_a_terminal_shows_bars_and_speed(database: str, tmp_path: Path, sql: Queries) -> None:
@@ -63,9 +64,9 @@ def test_a_watch_on_a_terminal_shows_bars_and_speed(database: str, tmp_path: Pat
         stderr=slave,
     )
     os.close(slave)
-    shown, until = "", time.monotonic() + 60
+    shown, until = "", time.monotonic() + PATIENCE
     while not re.search(r"9\d%[^\n]*9\d\d из[^\n]*\d\sс", shown):
-        assert time.monotonic() < until and select.select([master], [], [], 30)[0], shown
+        assert time.monotonic() < until and select.select([master], [], [], PATIENCE)[0], shown
         shown += os.read(master, 65536).decode(errors="replace")
         if "25%" in shown:
             sql("UPDATE tksva_q.job SET rows = least(999, greatest(900, rows + 1))")
@@ -75,7 +76,7 @@ def test_a_watch_on_a_terminal_shows_bars_and_speed(database: str, tmp_path: Pat
             os.read(master, 65536)
         except OSError:
             break
-    assert watch.wait(10) == 0
+    assert watch.wait(PATIENCE) == 0
     os.close(master)
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from python_calamine import CalamineWorkbook
 import xlsx
 from dwh import Column
 from errors import StorageError, UserError, WarehouseError
+from tests import ROOT
 from tests.workbooks import (
     NUMBER,
     TEXT,
@@ -27,16 +27,11 @@ from tests.workbooks import (
     by_libreoffice,
     by_openpyxl,
     sheet_xml,
+    threads,
     unescaped,
     wire,
 )
 from xlsx import XlsxWriter
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deflate")]
 
 
 def test_every_sheet_has_a_bold_frozen_header_with_a_filter() -> None:
@@ -100,7 +95,7 @@ def test_a_sheet_too_big_for_an_archive_s_entry_is_continued_on_the_next(monkeyp
     assert all(len(sheet_xml(data, sheet).encode()) < 151_000 for sheet in range(1, 5))
 
 
-def test_more_rows_than_a_sheet_of_excel_holds() -> None:
+def test_rows_beyond_what_a_sheet_of_excel_holds_go_onto_the_next() -> None:
     rows = 1_048_576 + 5
     part = Memory()
     writer = XlsxWriter(part, [NUMBER, TEXT])
@@ -175,7 +170,7 @@ def test_a_table_that_no_sheet_holds_is_the_request_s_fault(count: int) -> None:
         XlsxWriter(Memory(), [TEXT] * count)
 
 
-def test_as_many_columns_as_a_sheet_can_have() -> None:
+def test_a_sheet_has_as_many_columns_as_excel_can_read() -> None:
     columns = [Column(f"c{n}", "number", "int") for n in range(16_384)]
     data = book(columns, b"\t".join(b"%d" % n for n in range(16_384)) + b"\n")
     assert by_calamine(data)[1] == list(range(16_384))

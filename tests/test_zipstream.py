@@ -17,7 +17,7 @@ import pytest
 
 import zipstream
 from errors import StorageError
-from tests.workbooks import Memory
+from tests.workbooks import Memory, threads
 from zipstream import AHEAD, ZipStream
 
 
@@ -34,10 +34,6 @@ class FullDisk(Memory):
             self.refused += 1
             raise StorageError("no space left on device")
         return super().write(data)
-
-
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deflate")]
 
 
 def contents(data: bytes | bytearray) -> dict[str, bytes]:

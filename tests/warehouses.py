@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import pytest
 from psycopg2 import sql
 
 from csvfile import CsvDialect
 from dwh import Extract, Page, Warehouse
+from dwh_postgres import PostgresWarehouse
 from tests.conftest import server_cursor
 
 #: As psql writes.
@@ -169,6 +172,13 @@ EVERY_TYPE: tuple[tuple[str, str, list[str | tuple[str, str]]], ...] = (
     ("range", "int4range", ["[1,5)", "empty"]),
     ("bits", "bit(3)", ["101"]),
 )
+
+
+@pytest.fixture
+def warehouse(empty_database: str) -> Iterator[PostgresWarehouse]:
+    opened = PostgresWarehouse(empty_database)
+    yield opened
+    opened.close()
 
 
 def run(conninfo: str, query: str | sql.Composable) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,8 @@ def by_libreoffice(data: bytes, folder: Path) -> dict[str, list[list[str]]]:
 def sheet_xml(data: bytes, sheet: int = 1) -> str:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return archive.read(xlsx_parts.sheet_name(sheet)).decode()
+
+
+def threads() -> list[str]:
+    """The threads that deflate."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deflate")]

@@ -12,9 +12,9 @@ import pytest
 
 from db import Database
 from integrations.deals import cli
+from tests.command_line import set_environment
 from tests.conftest import ROOT, Queries, environment
 from tests.deals.conftest import ON, queue
-from tests.test_manage import set_environment
 
 Said = Callable[..., str]
 

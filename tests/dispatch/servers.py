@@ -14,7 +14,7 @@ from taskiq import BrokerMessage
 import brokers
 from db import Database
 from errors import QueueError
-from faults.server import free_port
+from faults.ports import free_port
 from settings import Settings
 from tests.conftest import Daemon, Queries, wait_for
 from tests.dispatch.conftest import Start, await_done, each_ran_once, submit

@@ -17,7 +17,7 @@ import psycopg2.extensions
 import pytest
 
 from db import Database
-from faults.server import free_port
+from faults.ports import free_port
 from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
 from tests.dispatch.conftest import Start, await_done, each_ran_once, submit
 

@@ -11,9 +11,9 @@ import pytest
 
 import logs
 import manage
+from tests.command_line import set_environment
 from tests.conftest import Daemon, Queries, environment, wait_for
 from tests.store.server import KEY, SECRET, Bucket, S3Server
-from tests.test_manage import set_environment
 from tests.web.server import Web, new_job
 
 Start = Callable[..., Daemon]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from faults.ports import free_port
 from tests.conftest import ROOT, environment, wait_for
 
 TOKEN = "длинный-ключ-0123456789"
@@ -33,9 +33,7 @@ class Web:
     """`python -m web` in a process of its own."""
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         known = environment(conninfo, folder, web_port=self.port, **settings)
         self.lines: list[str] = []

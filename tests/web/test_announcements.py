@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import re
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from faults.ports import free_port
 from tests.conftest import Queries, wait_for
 from tests.web.inside import Inside
 from tests.web.server import FINISHED, TOKEN, Web
@@ -83,9 +83,7 @@ class Mailbox:
 @pytest.fixture
 def smtp_port() -> int:
     """A port on which nobody listens yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @contextmanager

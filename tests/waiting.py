@@ -1,0 +1,30 @@
+"""Waiting for what comes by itself: how long, and how much longer where the machine is busy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: Seconds within which whatever comes at all has come, on a busy machine too. It promises no speed.
+PATIENCE = 60.0
+#: How many times as long a busy machine may take: a promise of speed is multiplied by it.
+BUSY = 5
+
+
+def wait_for(probe: Callable[[], Any], seconds: float = PATIENCE, complaint: Callable[[], str] | None = None) -> Any:
+    """Ask `probe` until it gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > deadline:
+            raise AssertionError(complaint() if complaint else f"not within {seconds} s")
+        time.sleep(0.01)
+    return found
+
+
+def join(*threads: threading.Thread) -> None:
+    """Wait until threads have ended."""
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not [thread.name for thread in threads if thread.is_alive()]
