@@ -9,7 +9,7 @@ import jobs
 from errors import UserError
 from processings import REGISTER, Processing
 from tasks import Task
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parent import Parent, parent
 from tests.waiting import join
 

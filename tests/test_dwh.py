@@ -10,7 +10,8 @@ from dwh import open_warehouse, table_parts
 from dwh_postgres import PostgresWarehouse
 from dwh_sqlalchemy import SqlAlchemyWarehouse
 from errors import SettingsError, UserError, WarehouseError
-from tests.conftest import ROOT, make_settings
+from tests import ROOT
+from tests.daemons import make_settings
 
 TABLE = "audit._sales__execution_orders"
 

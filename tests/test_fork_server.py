@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.outliving import ends_with_its_parent
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Daemon, Queries, environment
+from tests import ROOT
+from tests.daemons import Daemon, environment
+from tests.database import Queries
 from tests.waiting import BUSY, wait_for
 
 Start = Callable[..., Daemon]

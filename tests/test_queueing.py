@@ -12,7 +12,7 @@ from db import Database
 from jobs import Settlement
 from queueing import Plan
 from tests.claims import certain, claim, settle, take_in, worker
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 
 __all__ = ["worker"]  # a fixture
 

@@ -18,9 +18,11 @@ import openpyxl
 import psycopg2.extensions
 
 import schema
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
 from tests.daily_reports.conftest import ON, Shop
+from tests.database import Queries
 from tests.described import try_all
+from tests.waiting import wait_for
 from tests.web.server import TOKEN, Web
 from tests.web.test_health import _family, own_server, postmaster
 

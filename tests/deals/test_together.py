@@ -15,7 +15,7 @@ from faults.bitrix import Bitrix
 from integrations.deals import together
 from integrations.deals.assign import assign
 from integrations.deals.options import DealSettings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle
 
 Options = Callable[..., DealSettings]

@@ -12,7 +12,7 @@ import broker_redis
 import brokers
 from db import Database
 from settings import Settings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.dispatch.conftest import Start
 from tests.dispatch.servers import Server, broker_url, hands_jobs_out, message, server
 

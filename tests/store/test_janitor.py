@@ -16,7 +16,8 @@ from janitor import SWEEP_SECONDS, sweep
 from object_store import ObjectStore, Stamp
 from retention import Purged
 from settings import Settings
-from tests.conftest import TABLE, Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import TABLE, Queries
 from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, run

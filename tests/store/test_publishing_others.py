@@ -13,7 +13,7 @@ from db import DatabaseAway
 from errors import Interrupted, LostJob, StoreAway
 from exports import export
 from object_store import ObjectStore, Stamp
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, counting, run, whole

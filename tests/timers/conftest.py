@@ -23,7 +23,7 @@ from db import Database
 from faults.ports import free_port
 from integrations.timers import journal
 from jobs import Fence
-from tests.conftest import environment
+from tests.daemons import environment
 from tests.web.conftest import page, start_web  # noqa: F401 -- fixtures of the web process
 
 Define = Callable[[str], Path]

@@ -10,7 +10,7 @@ import pytest
 from db import Database
 from integrations.timers import alerts, watch
 from integrations.timers.alerts import Problem
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.timers.conftest import START, TIMER, Define, Mailbox, ended
 
 HOUR = datetime.timedelta(hours=1)

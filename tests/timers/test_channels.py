@@ -18,7 +18,7 @@ from db import Database
 from faults.ports import free_port
 from integrations.timers import alerts, channels, definitions
 from integrations.timers.alerts import Problem
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.timers.conftest import START, Mailbox
 from tests.timers.servers import Peer, peer
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.web.inside import Inside
 from tests.web.installation import Installation
 from tests.web.server import Web

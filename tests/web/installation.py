@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 import demo_warehouse
 from embedded import embedded_dsn
 from schema import migrate
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.web.server import Web
 
 ROWS = 60_000

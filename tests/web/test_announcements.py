@@ -18,7 +18,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from faults.ports import free_port
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.server import TOKEN, Web
 
 FINISHED = """

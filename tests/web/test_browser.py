@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.installation import Installation, fill
 from tests.web.server import TOKEN, Web
 

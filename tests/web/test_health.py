@@ -16,7 +16,9 @@ import pytest
 
 from embedded import embedded_dsn
 from schema import migrate
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.server import Web, new_job
 
 PATHS = ("/healthz", "/healthz/detailed", "/healthz/freshness")

@@ -14,7 +14,7 @@ import pytest
 
 import db
 from settings import Settings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.web.inside import Inside
 from tests.web.server import TOKEN, form_token
 from web import api, choices, models, pages

@@ -11,7 +11,9 @@ import time
 import httpx
 import psutil
 
-from tests.conftest import ROOT, Queries, wait_for
+from tests import ROOT
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 BROWSERS = 200
