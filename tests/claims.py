@@ -14,7 +14,7 @@ from inbox import Inbox
 from jobs import Fence, Settlement
 from leases import Worker
 from progress import PageRecord, Progress
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 
 #: Attempts that a job has.
 MAX = 5

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.clickhouse_server import Server
-from tests.conftest import Queries
+from tests.database import Queries
 
 #: Column, its type in ClickHouse and in PostgreSQL; values as literals of both, or one that both understand.
 Typed = tuple[str, str, str, list[str | tuple[str, str]]]

@@ -11,7 +11,7 @@ import pytest
 
 import manage
 from settings import Settings
-from tests.conftest import environment
+from tests.daemons import environment
 
 PREPARED = "файл подготовлен"
 WORDS = ("station_name=Тайшет", "start_date=2024-01-01", "finish_date=2024-12-31")

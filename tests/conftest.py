@@ -21,10 +21,8 @@ import schema
 from db import Database
 from embedded import embedded_dsn
 from processings import Processing
-from tests import ROOT  # noqa: F401
-from tests.daemons import Daemon, Start, daemons, environment, make_settings  # noqa: F401
-from tests.database import TABLE, WAREHOUSE, WAREHOUSE_ROWS, Queries, fresh, server_cursor  # noqa: F401
-from tests.waiting import wait_for  # noqa: F401
+from tests.daemons import Start, daemons
+from tests.database import WAREHOUSE, Queries, fresh, server_cursor
 
 #: Debian's; the tests download no browser.
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

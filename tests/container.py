@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.waiting import PATIENCE, wait_for
 
 SUITE = "bookworm"

@@ -16,7 +16,7 @@ import logs
 from doctor_host import Identity
 from findings import Finding
 from tests.command_line import set_environment
-from tests.conftest import environment
+from tests.daemons import environment
 
 
 @pytest.fixture

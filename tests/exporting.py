@@ -17,7 +17,8 @@ from dwh import During, Equals, Extract, open_warehouse
 from exports import export
 from settings import Settings
 from tasks import Task
-from tests.conftest import TABLE, make_settings
+from tests.daemons import make_settings
+from tests.database import TABLE
 
 EXTRACT = Extract(
     TABLE,

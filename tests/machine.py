@@ -15,8 +15,8 @@ import pytest
 
 import install
 from faults.ports import free_port
-from tests.conftest import Queries, server_cursor
 from tests.container import HOME, CannotBoot, Container, Relay, obstacle
+from tests.database import Queries, server_cursor
 from tests.units import UNITS
 
 UNIT, WEB, _WORKER = UNITS

@@ -12,7 +12,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from faults.server import free_port
+from faults.ports import free_port
 
 
 class Mailbox:
@@ -31,9 +31,9 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server(box: Mailbox, **options: Any) -> Iterator[int]:
-    """Take letters for a mailbox, with options of aiosmtpd's controller; its port on loopback."""
-    port = free_port()
+def mail_server(box: Mailbox, port: int | None = None, **options: Any) -> Iterator[int]:
+    """Take letters for a mailbox, with options of aiosmtpd's controller; its port on loopback, a free one by itself."""
+    port = port or free_port()
     controller = Controller(box, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.waiting import PATIENCE
 
 PARENT = """

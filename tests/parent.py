@@ -16,7 +16,7 @@ import jobs
 import queueing
 from db import Database
 from tests.claims import new_worker
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.waiting import PATIENCE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from db import Database
-from tests.conftest import Queries
+from tests.database import Queries
 
 
 def whole_reads(own: Database, sql: Queries, tables: tuple[str, ...] = ("post", "job")) -> int:

@@ -10,7 +10,8 @@ import retention
 from db import Database
 from retention import Purged
 from settings import Settings
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 
 HOUR = 3600
 PURGED = "скрыта менеджером очереди"

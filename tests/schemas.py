@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import schema
-from tests.conftest import Queries
+from tests.database import Queries
 
 #: The web UI's tables, as its own migrations make them.
 WEB_UI = """

@@ -16,9 +16,10 @@ from errors import LostJob, UserError
 from processings import REGISTER, Processing, processing
 from tasks import Task
 from tests.claims import new_worker
-from tests.conftest import TABLE, Daemon, Queries, server_cursor, wait_for
-from tests.daemons import Start, children_of
+from tests.daemons import Daemon, Start, children_of
+from tests.database import TABLE, Queries, server_cursor
 from tests.parent import Parent, parent
+from tests.waiting import wait_for
 
 __all__ = ["parent"]
 

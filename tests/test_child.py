@@ -9,9 +9,9 @@ import jobs
 from errors import UserError
 from processings import REGISTER, Processing
 from tasks import Task
-from tests.conftest import TABLE, Queries, server_cursor, wait_for
+from tests.database import TABLE, Queries, server_cursor
 from tests.parent import Parent, parent
-from tests.waiting import join
+from tests.waiting import join, wait_for
 
 __all__ = ["parent"]
 

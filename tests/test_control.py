@@ -15,7 +15,8 @@ from db import Database
 from errors import UserError
 from processings import Processing
 from settings import Settings
-from tests.conftest import TABLE, Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import TABLE, Queries
 
 FORM = "DownloadForStationForm"
 STATION = {"station_name": "Тайшет", "start_date": "2024-01-01", "finish_date": "2024-12-31"}

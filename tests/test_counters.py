@@ -21,7 +21,8 @@ from errors import UserError
 from inbox import Inbox
 from jobs import Settlement
 from tests.claims import other
-from tests.conftest import Daemon, Queries, server_cursor
+from tests.daemons import Daemon
+from tests.database import Queries, server_cursor
 from tests.waiting import join, wait_for
 
 Start = Callable[..., Daemon]

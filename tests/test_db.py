@@ -17,7 +17,7 @@ import db
 from db import Database, DatabaseAway
 from errors import LostJob
 from settings import Settings
-from tests.conftest import Queries, server_cursor
+from tests.database import Queries, server_cursor
 from tests.waiting import BUSY, PATIENCE, join, wait_for
 from tests.wire import say_nothing, server, value
 

@@ -13,7 +13,7 @@ import pytest
 
 from db import Database, DatabaseAway
 from errors import LostJob
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.waiting import BUSY, join
 from tests.wire import Wire, value, wire
 

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -29,10 +30,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def start(folder: Path, *words: str, **others) -> subprocess.Popen:
+@contextmanager
+def start(folder: Path, *words: str, **others) -> Iterator[subprocess.Popen]:
+    """A demo in a session of its own, which is waited for at the end, and killed where the test fails."""
     port = free_port()  # not the usual one: a queue may run beside the tests
     environment = {key: value for key, value in os.environ.items() if key not in {"CHUNK_SIZE", "WORKERS", "FILES_DIR"}}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(ROOT / "demo.py"), *words, "--rows", str(ROWS)],
         cwd=folder,
         env=environment | {"PSQL_HOST": "192.0.2.2", "VAR_DIR": "var", "CHUNK_SIZE": "20"} | {"WEB_PORT": str(port)},
@@ -40,7 +43,13 @@ def start(folder: Path, *words: str, **others) -> subprocess.Popen:
         text=True,
         start_new_session=True,
         **others,
-    )
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def finish(folder: Path, *words: str, seconds: float = PATIENCE) -> tuple[int, str, str]:
@@ -160,7 +169,8 @@ def test_the_demo_leaves_a_table_alone_that_is_not_its_own(folder):
     with start(folder, "run", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while " started " not in process.stdout.readline():
             assert process.poll() is None
-        connection = psycopg2.connect(host=str(folder / "var/postgres"), user="postgres", dbname="postgres")
+        sockets = (folder / "var/postgres/postmaster.pid").read_text().splitlines()[4]  # elsewhere for a long path
+        connection = psycopg2.connect(host=sockets, user="postgres", dbname="postgres")
         with connection, connection.cursor() as cursor:
             cursor.execute("COMMENT ON TABLE audit._sales__execution_orders IS NULL")
         connection.close()

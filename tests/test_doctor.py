@@ -12,7 +12,7 @@ import pytest
 
 import manage
 import schema
-from tests.conftest import TABLE, Queries, server_cursor
+from tests.database import TABLE, Queries, server_cursor
 from tests.examination import Examine, bad, examine, files, machine, only
 
 __all__ = ["examine", "files", "machine"]  # fixtures

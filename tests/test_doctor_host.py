@@ -18,7 +18,7 @@ import install
 import settings as settings_module
 from doctor_host import Identity, service
 from settings import Settings
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.examination import Examine, bad, examine, files, machine, only
 from tests.waiting import PATIENCE
 

@@ -12,7 +12,8 @@ from dwh_postgres import PostgresWarehouse
 from dwh_sqlalchemy import SqlAlchemyWarehouse
 from errors import SettingsError, UserError, WarehouseError
 from settings import Settings
-from tests.conftest import ROOT, Daemon, make_settings
+from tests import ROOT
+from tests.daemons import Daemon, make_settings
 
 TABLE = "audit._sales__execution_orders"
 

@@ -16,7 +16,7 @@ from errors import UserError, WarehouseError
 from tests.clickhouse_fixtures import clickhouse, warehouse
 from tests.clickhouse_server import Server, click_settings, table
 from tests.clickhouse_types import make_orders
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, Bench
 from tests.warehouses import PLAIN, cells_of, csv_of
 

@@ -10,7 +10,7 @@ import pytest
 from dwh import Extract, Page
 from dwh_postgres import PostgresWarehouse, dsn_of_url
 from errors import SettingsError, StorageError, WarehouseError
-from tests.conftest import wait_for
+from tests.waiting import wait_for
 from tests.warehouses import PLAIN, csv_of, run, warehouse
 
 __all__ = ["warehouse"]  # a fixture

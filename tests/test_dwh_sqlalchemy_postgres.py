@@ -14,7 +14,7 @@ from dwh import During, Equals, Extract, Page
 from dwh_postgres import PostgresWarehouse
 from dwh_sqlalchemy import BATCH, SqlAlchemyWarehouse
 from errors import StorageError, UserError
-from tests.conftest import TABLE, WAREHOUSE_ROWS
+from tests.database import TABLE, WAREHOUSE_ROWS
 from tests.warehouses import ODD_NAME, PLAIN, cells_of, csv_of, run
 
 

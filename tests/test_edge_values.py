@@ -17,7 +17,7 @@ from openpyxl.utils.escape import unescape
 
 from dwh import Extract
 from exports import export
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.exporting import Bench, bench
 from tests.warehouses import psql
 

@@ -13,7 +13,7 @@ from attempts import RowsChanged
 from dwh import Equals, Extract
 from errors import Cancelled, Interrupted, UserError
 from exports import export, file_name
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, Bench, bench
 from tests.warehouses import psql
 

@@ -12,7 +12,8 @@ from errors import Interrupted, LostJob
 from exports import export
 from progress import Progress
 from tasks import Task
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 from tests.exporting import EXTRACT, PAGE, Bench, bench
 
 __all__ = ["bench"]  # fixtures

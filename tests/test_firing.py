@@ -13,7 +13,7 @@ import timetable
 from db import Database
 from firing import Clock
 from schedules import Schedule, slots
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.hourly import hourly as usual
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
+from tests import ROOT
+from tests.daemons import Daemon, environment
+from tests.database import Queries
+from tests.waiting import wait_for
 
 #: Seconds of the schedules that are looked at.
 SECONDS = 10

@@ -20,7 +20,7 @@ import pytest
 from db import Database
 from firing import Clock
 from schedules import Schedule
-from tests.conftest import Queries
+from tests.database import Queries
 
 ZONES = ("Europe/Moscow", "America/New_York", "Australia/Lord_Howe")
 POLICIES = ("skip", "once", "all")

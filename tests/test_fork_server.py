@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT, Queries
+from tests import ROOT
 from tests.daemons import Start, children_of, job_state, submit
+from tests.database import Queries
 from tests.outliving import ends_with_its_parent
 from tests.waiting import wait_for
 

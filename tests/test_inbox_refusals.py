@@ -12,7 +12,7 @@ import queue_manager
 from db import Database
 from errors import UserError
 from inbox import Inbox, Request
-from tests.conftest import TABLE, Queries, server_cursor
+from tests.database import TABLE, Queries, server_cursor
 
 
 def test_a_refused_row_is_an_error_at_once_and_its_reason_is_kept_by_the_queue(own: Database, sql: Queries) -> None:

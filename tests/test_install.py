@@ -18,7 +18,7 @@ import settings as settings_module
 import worker_loop
 from errors import QueueError
 from settings import Settings
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.units import EXPOSURE, UNITS, systemd_analyze
 
 ME = pwd.getpwuid(os.geteuid()).pw_name

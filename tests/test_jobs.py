@@ -14,8 +14,7 @@ from errors import LostJob
 from inbox import Inbox, Request
 from jobs import Fence, Settlement
 from tests.claims import DONE, POSITION, certain, claim, new_worker, record, settle, take_in, worker
-from tests.conftest import TABLE, Queries
-from tests.database import locked, server_cursor
+from tests.database import TABLE, Queries, locked, server_cursor
 from tests.waiting import join, wait_for
 
 __all__ = ["worker"]  # a fixture

@@ -16,7 +16,7 @@ import leases
 from db import Database
 from leases import Worker
 from tests.claims import expire, give_job, me, other, renew, rescued, settle, workers
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.waiting import wait_for
 
 __all__ = ["me"]  # a fixture

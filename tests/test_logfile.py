@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from logfile import KEPT, SharedFile
-from tests.conftest import ROOT
+from tests import ROOT
 
 WRITER = """
 import logging, sys

@@ -22,7 +22,10 @@ import pytest
 import logs
 from logs import log
 from settings import Settings
-from tests.conftest import ROOT, Daemon, Queries, wait_for
+from tests import ROOT
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 
 PASSWORD = "Тайна №7 %@:/?'\"\\ end"
 

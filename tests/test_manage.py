@@ -16,8 +16,10 @@ import typer
 import db
 import manage
 import schema
+from tests import ROOT
 from tests.command_line import PREPARED, SUBMIT, WORDS, Run, refused, run, set_environment
-from tests.conftest import ROOT, TABLE, Daemon, Queries, environment
+from tests.daemons import Daemon, environment
+from tests.database import TABLE, Queries
 from tests.waiting import wait_for
 
 __all__ = ["run"]  # a fixture

@@ -8,7 +8,8 @@ import signal
 from collections.abc import Callable
 
 from tests.command_line import PREPARED, SUBMIT, WORDS, Run, run
-from tests.conftest import TABLE, Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import TABLE, Queries
 from tests.waiting import wait_for
 
 __all__ = ["run"]  # a fixture

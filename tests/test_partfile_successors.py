@@ -17,8 +17,9 @@ import pytest
 import partfile
 from partfile import PartFile, Position
 from storage import part_name
-from tests.conftest import ROOT, wait_for
+from tests import ROOT
 from tests.parts import DATA, JOB, begin, folder, position, quick
+from tests.waiting import wait_for
 
 __all__ = ["folder", "quick"]  # fixtures
 

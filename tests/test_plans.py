@@ -19,7 +19,8 @@ from jobs import Job
 from progress import PageRecord, Progress
 from queue_manager import QueueManager
 from schedules import Schedule
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 from tests.plans import history, whole_reads
 
 #: More often than a prepared statement is planned for its values, so that the general plan has its turn.

@@ -8,7 +8,7 @@ from db import Database
 from errors import Cancelled
 from jobs import Settlement
 from tests.claims import POSITION, certain, record, settle, take_in, worker
-from tests.conftest import Queries
+from tests.database import Queries
 
 __all__ = ["worker"]  # a fixture
 

@@ -10,9 +10,8 @@ import pytest
 
 import queueing
 from db import Database
-from tests.conftest import TABLE, Daemon, Queries, server_cursor
-from tests.daemons import FAILED, PREPARED, SLOW, Start, job_state, submit
-from tests.database import locked
+from tests.daemons import FAILED, PREPARED, SLOW, Daemon, Start, job_state, submit
+from tests.database import TABLE, Queries, locked, server_cursor
 from tests.waiting import BUSY, wait_for
 
 #: How long jobs have waited for their first attempt at most, in seconds.

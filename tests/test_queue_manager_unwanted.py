@@ -9,7 +9,8 @@ import pytest
 import queue_manager
 from queue_manager import QueueManager
 from tests.claims import take_in
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 
 
 def test_the_loop_goes_round_however_many_rows_were_hidden(

@@ -12,7 +12,8 @@ from db import Database
 from jobs import Settlement
 from queueing import Plan
 from tests.claims import certain, claim, settle, take_in, worker
-from tests.conftest import TABLE, Queries, wait_for
+from tests.database import TABLE, Queries
+from tests.waiting import wait_for
 
 __all__ = ["worker"]  # a fixture
 

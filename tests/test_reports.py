@@ -16,7 +16,7 @@ from inbox import Inbox
 from jobs import Settlement
 from progress import PageRecord, Progress
 from reports import Filter
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 
 
 def status(own: Database) -> reports.Status:

@@ -14,7 +14,7 @@ from errors import LostJob
 from leases import Worker
 from progress import Progress
 from tests.claims import DONE, MAX, certain, expire, give_job, me, other, renew, rescued, settle, take_in, workers
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.waiting import PATIENCE, join
 
 __all__ = ["me"]  # a fixture

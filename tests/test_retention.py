@@ -16,7 +16,8 @@ from db import Database
 from inbox import Inbox
 from retention import Purged
 from settings import Settings
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 from tests.plans import history, whole_reads
 from tests.purging import (
     CLICKED,

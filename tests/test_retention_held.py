@@ -14,7 +14,8 @@ import retention
 from db import Database, DatabaseAway
 from retention import Purged
 from settings import Settings
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.purging import CLICKED, HIDDEN, HOUR, PREPARED, PURGED, files, let_grace_pass, prepared, set_status, settings
 
 __all__ = ["files", "settings"]  # fixtures

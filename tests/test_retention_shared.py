@@ -11,7 +11,7 @@ import retention
 from db import Database
 from retention import Purged
 from settings import Settings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.purging import (
     CLICKED,
     HIDDEN,

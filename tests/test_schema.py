@@ -13,7 +13,7 @@ import queueing
 import schema
 from db import DatabaseAway
 from errors import QueueError
-from tests.conftest import Queries, server_cursor
+from tests.database import Queries, server_cursor
 from tests.schemas import HELPERS, LATER, OWN_TABLES, WEB_UI, WEB_UI_TABLES, columns, empty, tables, traces, version
 from tests.waiting import join, wait_for
 

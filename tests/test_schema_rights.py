@@ -17,7 +17,8 @@ import schema
 from db import DatabaseAway
 from errors import QueueError
 from inbox import Inbox
-from tests.conftest import TABLE, Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import TABLE, Queries
 from tests.schemas import HELPERS, LATER, OWN_TABLES, WEB_UI, WEB_UI_TABLES, empty, tables, traces, version
 
 __all__ = ["empty"]  # a fixture

@@ -10,7 +10,7 @@ import services
 from db import Database
 from leases import Worker
 from services import Service, State, check
-from tests.conftest import Queries
+from tests.database import Queries
 from workloads import Workload
 
 

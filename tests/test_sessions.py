@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def run(folder: Path, body: str) -> tuple[int, Path]:

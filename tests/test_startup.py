@@ -12,7 +12,8 @@ import schema
 import startup
 from errors import QueueError
 from settings import Settings
-from tests.conftest import Queries, make_settings, server_cursor
+from tests.daemons import make_settings
+from tests.database import Queries, server_cursor
 
 
 def test_an_empty_database_gets_everything(empty_database: str, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from db import Database
 from leases import Worker
 from services import Service
 from supervisor import PAUSE_SECONDS, Supervisor
-from tests.conftest import ROOT, Daemon, Queries, make_settings
+from tests import ROOT
+from tests.daemons import Daemon, make_settings
+from tests.database import Queries
 from tests.waiting import wait_for
 from tests.web.conftest import start_web
 from tests.web.server import Web

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import install
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.container import HOME
 from tests.machine import FILES, PAGE, UNIT, WEB, Machine, machine, not_booted, running
 from tests.units import EXPOSURE, UNITS, systemd_analyze

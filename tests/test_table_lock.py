@@ -12,7 +12,7 @@ from db import Database
 from inbox import Inbox
 from jobs import Job, Settlement
 from tests.claims import certain, claim, new_worker, settle, worker
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.waiting import join, wait_for
 
 __all__ = ["worker"]  # a fixture

@@ -14,7 +14,8 @@ from errors import Cancelled, Interrupted, LostJob
 from inbox import Inbox
 from progress import PageRecord, Progress
 from tasks import Task
-from tests.conftest import TABLE, Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import TABLE, Queries
 
 MADE = Progress(5, 10, 100, {"key": 5}, PageRecord(1, 5, 100, {"fetch": 0.1}))
 

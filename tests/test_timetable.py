@@ -13,7 +13,7 @@ from db import Database
 from errors import SettingsError
 from firing import Clock
 from schedules import Schedule, starts_at
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.hourly import hourly
 from tests.waiting import PATIENCE
 from workloads import Workload

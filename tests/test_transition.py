@@ -10,7 +10,8 @@ import pytest
 
 import schema
 import settings
-from tests.conftest import TABLE, WAREHOUSE, Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import TABLE, WAREHOUSE, Queries
 from tests.schemas import WEB_UI
 
 PREPARED = "файл подготовлен"

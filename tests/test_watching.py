@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from speed import Speeds
-from tests.conftest import ROOT, Queries, environment
+from tests import ROOT
+from tests.daemons import environment
+from tests.database import Queries
 from tests.records import job_row, status
 from tests.waiting import PATIENCE
 from watching import rates

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import Daemon, Queries, server_cursor
-from tests.daemons import PREPARED, SLOW, Start, children_of, job_state, submit
-from tests.database import locked
+from tests.daemons import PREPARED, SLOW, Daemon, Start, children_of, job_state, submit
+from tests.database import Queries, locked, server_cursor
 from tests.waiting import BUSY, PATIENCE, wait_for
 from worker_loop import DRAIN_SECONDS
 

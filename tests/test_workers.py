@@ -22,7 +22,9 @@ import jobs
 import leases
 import queueing
 from db import Database
-from tests.conftest import ROOT, Daemon, Queries, make_settings
+from tests import ROOT
+from tests.daemons import Daemon, make_settings
+from tests.database import Queries
 from tests.waiting import BUSY, PATIENCE, wait_for
 from workers import Crew, Death, oom_kills
 

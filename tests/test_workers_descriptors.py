@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import queueing
-from tests.conftest import Queries, make_settings, wait_for
+from tests.daemons import make_settings
+from tests.database import Queries
+from tests.waiting import wait_for
 from worker_loop import WorkerLoop
 
 #: The greatest number that `select` takes is one less.

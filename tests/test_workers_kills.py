@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import child
 import queueing
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
 from tests.test_workers import Bench, bench, state
+from tests.waiting import wait_for
 
 __all__ = ["bench"]  # a fixture
 

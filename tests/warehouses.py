@@ -16,7 +16,7 @@ from psycopg2 import sql
 from csvfile import CsvDialect
 from dwh import Extract, Page, Warehouse
 from dwh_postgres import PostgresWarehouse
-from tests.conftest import server_cursor
+from tests.database import server_cursor
 
 #: As psql writes.
 PLAIN = CsvDialect(bom=False, safe_formulas=False)

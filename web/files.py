@@ -17,7 +17,7 @@ from logs import log
 from object_store import ObjectStore, open_store
 from reports import JobRow
 from settings import Settings
-from storage import CONTENT_TYPES, check_name, faults
+from storage import check_name, content_type, faults
 from web.security import Refused
 
 _ASCII = {ord('"'): "_", ord("\\"): "_", ord("%"): "_"}
@@ -33,10 +33,6 @@ def _headers(name: str) -> dict[str, str]:
     return {"Content-Disposition": disposition(name), "Cache-Control": "private, no-cache"}
 
 
-def _kind(name: str) -> str:
-    return CONTENT_TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream")
-
-
 class Download(FileResponse):
     """A file that stays open until it is sent, whoever deletes or replaces it meanwhile; takes ranges."""
 
@@ -44,7 +40,7 @@ class Download(FileResponse):
         self._descriptor = descriptor
         super().__init__(
             f"/proc/self/fd/{descriptor}",
-            media_type=_kind(name),
+            media_type=content_type(name),
             headers=_headers(name),
             stat_result=os.fstat(descriptor),
         )
@@ -114,7 +110,7 @@ def _from_store(store: ObjectStore, user_id: int, name: str, request: Request) -
             status = 206
     headers["Content-Length"] = str(end - start)
     body = store.read(key, found.etag, start, end)
-    return Handover(body, status, headers, _kind(name))
+    return Handover(body, status, headers, content_type(name))
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

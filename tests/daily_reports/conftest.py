@@ -16,7 +16,8 @@ import schema
 from db import Database
 from integrations.daily_reports import NAME
 from tasks import Task
-from tests.conftest import Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import Queries
 from tests.web.conftest import start_web
 from tests.web.server import Web
 

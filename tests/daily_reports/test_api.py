@@ -17,9 +17,11 @@ import psycopg2.extensions
 import pytest
 
 import schema
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
 from tests.daily_reports.conftest import ON, Shop
+from tests.database import Queries
 from tests.described import try_all
+from tests.waiting import wait_for
 from tests.web.own_postgres import frozen, own_server
 from tests.web.server import TOKEN, Web
 

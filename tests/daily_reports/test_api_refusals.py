@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.conftest import Queries
+from tests.database import Queries
 
 DAY = "2024-01-15"
 

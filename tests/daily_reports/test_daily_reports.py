@@ -17,8 +17,9 @@ from integrations.daily_reports import LOOK_BACK, NAME, SCHEDULES, ReportSetting
 from schedules import check, next_slot
 from settings import load_part
 from tasks import Task
-from tests.conftest import ROOT, Queries
+from tests import ROOT
 from tests.daily_reports.conftest import Shop
+from tests.database import Queries
 
 Make = Callable[..., Task]
 

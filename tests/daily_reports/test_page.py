@@ -9,8 +9,9 @@ from html import unescape
 import httpx
 from playwright.sync_api import Page, expect
 
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
 from tests.daily_reports.conftest import ON, Shop
+from tests.database import Queries
 from tests.web.conftest import page
 from tests.web.server import Web, form_token
 

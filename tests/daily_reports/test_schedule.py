@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
 from tests.daily_reports.conftest import ON, Shop
+from tests.database import Queries
+from tests.waiting import wait_for
 
 START = Callable[..., Daemon]
 

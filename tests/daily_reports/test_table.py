@@ -15,8 +15,9 @@ from integrations.daily_reports import run
 from integrations.daily_reports.days import read
 from integrations.daily_reports.table import LOCK
 from tasks import Task
-from tests.conftest import Queries, wait_for
 from tests.daily_reports.conftest import Shop
+from tests.database import Queries
+from tests.waiting import wait_for
 
 DAY = {"start_date": "2024-01-15", "finish_date": "2024-01-15"}
 Make = Callable[..., Task]

@@ -17,7 +17,9 @@ from faults.bitrix import Bitrix
 from integrations.deals import book, broker, together
 from integrations.deals.options import DealSettings
 from tasks import Task
-from tests.conftest import Queries, fresh, make_settings, server_cursor, wait_for
+from tests.daemons import make_settings
+from tests.database import Queries, fresh, server_cursor
+from tests.waiting import wait_for
 from tests.web.conftest import page, start_web
 
 __all__ = ["page", "start_web"]

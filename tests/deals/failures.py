@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import Queries
+from tests.database import Queries
 
 
 def fail(sql: Queries, *deals: int) -> None:

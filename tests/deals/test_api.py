@@ -14,7 +14,8 @@ import pytest
 from db import Database
 from faults.bitrix import Bitrix
 from integrations.deals import api
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.deals.conftest import ON, await_states, fast, queue, states
 from tests.deals.failures import fail
 from tests.described import try_all

@@ -16,7 +16,7 @@ from integrations.deals.assign import assign
 from integrations.deals.bitrix import BitrixError
 from integrations.deals.options import DealSettings
 from tasks import Task
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle
 
 Options = Callable[..., DealSettings]

@@ -17,7 +17,7 @@ from faults.bitrix import SECRET, Bitrix
 from integrations.deals import bitrix as client
 from integrations.deals.bitrix import BitrixError, PassingError, TooManyError, UnreachableError
 from integrations.deals.options import DealSettings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, queue
 
 Options = Callable[..., DealSettings]

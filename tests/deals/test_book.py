@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import queueing
 from db import Database
 from integrations.deals import book
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle, states
 from tests.deals.failures import fail
 

@@ -10,8 +10,10 @@ import pytest
 from db import Database, DatabaseAway
 from faults.bitrix import Bitrix
 from integrations.deals import broker
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.deals.conftest import await_states, fast, queue
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 

@@ -12,8 +12,10 @@ import pytest
 
 from db import Database
 from integrations.deals import cli
+from tests import ROOT
 from tests.command_line import set_environment
-from tests.conftest import ROOT, Queries, environment
+from tests.daemons import environment
+from tests.database import Queries
 from tests.deals.conftest import ON, queue
 
 Said = Callable[..., str]

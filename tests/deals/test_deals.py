@@ -12,8 +12,10 @@ from db import Database
 from errors import UserError
 from faults.bitrix import SECRET, Bitrix
 from integrations.deals import process_carex_random
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, await_states, fast, leave, queue
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 Start = Callable[..., Daemon]

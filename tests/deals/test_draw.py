@@ -10,7 +10,7 @@ import pytest
 
 from db import Database
 from integrations.deals import draw
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import leave, queue
 
 NOW = datetime.now(UTC)

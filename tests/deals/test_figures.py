@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from db import Database
 from faults.bitrix import Bitrix
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.deals.conftest import await_states, fast, queue
 from tests.web.server import Web
 

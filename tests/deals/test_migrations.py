@@ -10,7 +10,7 @@ from alembic import command
 import schema
 from db import Database
 from integrations.deals import book
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, queue, settle
 
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'tksva_q' AND tablename LIKE 'deal%%'"

@@ -8,7 +8,8 @@ from playwright.sync_api import Page, expect
 
 from db import Database
 from faults.bitrix import Bitrix
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.deals.conftest import ON, await_states, fast, leave, queue, states
 from tests.deals.failures import fail
 from tests.web.server import Web, form_token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from db import Database
 from integrations.deals import steps
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle
 
 

@@ -16,8 +16,9 @@ from faults.bitrix import Bitrix
 from integrations.deals import together
 from integrations.deals.assign import assign
 from integrations.deals.options import DealSettings
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, leave, queue, settle
+from tests.waiting import wait_for
 
 Options = Callable[..., DealSettings]
 

@@ -10,8 +10,9 @@ import pytest
 from db import Database
 from errors import Interrupted
 from integrations.deals.turns import turn
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
 from tests.deals.conftest import MakeTask, queue, settle
+from tests.waiting import wait_for
 
 
 def most(times: list[float], seconds: float) -> int:

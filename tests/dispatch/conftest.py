@@ -13,7 +13,10 @@ import pytest
 import queueing
 from db import Database
 from faults.rabbitmq import RabbitMQ, running_rabbitmq
-from tests.conftest import ROOT, Daemon, Queries, wait_for
+from tests import ROOT
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 
 Start = Callable[..., "Daemon"]
 

@@ -16,8 +16,10 @@ from db import Database
 from errors import QueueError
 from faults.ports import free_port
 from settings import Settings
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.dispatch.conftest import Start, await_done, each_ran_once, submit
+from tests.waiting import wait_for
 
 #: How each server is started, and the scheme of its URL.
 SERVERS = {

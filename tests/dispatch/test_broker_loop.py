@@ -12,8 +12,10 @@ import pytest
 import control
 from broker_loop import BrokerLoop, Call
 from db import Database
-from tests.conftest import Queries, make_settings, server_cursor, wait_for
+from tests.daemons import make_settings
+from tests.database import Queries, server_cursor
 from tests.dispatch.conftest import await_done, each_ran_once, submit
+from tests.waiting import wait_for
 
 #: Seconds within which a message is answered, on a machine that is busy.
 PATIENCE = 60.0

@@ -11,7 +11,7 @@ import brokers
 from broker_nats import NatsBroker
 from db import Database
 from settings import Settings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.dispatch.conftest import Start
 from tests.dispatch.servers import Server, broker_url, hands_jobs_out, message, server
 

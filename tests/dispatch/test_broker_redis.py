@@ -14,9 +14,11 @@ import broker_redis
 import brokers
 from db import Database
 from settings import Settings
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.dispatch.conftest import Start, await_done, submit
 from tests.dispatch.servers import Server, broker_url, hands_jobs_out, message, server
+from tests.waiting import wait_for
 
 __all__ = ["broker_url", "server"]
 

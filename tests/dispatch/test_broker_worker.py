@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, environment
+from tests import ROOT
+from tests.daemons import environment
 
 #: The two ways to start it.
 ITSELF = ("broker_worker.py",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dispatch
 import jobs
 from db import Database
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.dispatch.conftest import submit
 from tests.plans import history, whole_reads
 

@@ -13,8 +13,10 @@ import listing
 import reports
 from db import Database
 from leases import Worker
-from tests.conftest import Queries, make_settings, wait_for
+from tests.daemons import make_settings
+from tests.database import Queries
 from tests.dispatch.servers import running
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 pytestmark = pytest.mark.timeout(180)

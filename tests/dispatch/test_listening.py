@@ -20,9 +20,10 @@ from db import Database
 from faults.rabbitmq import RabbitMQ
 from listening import ListeningBroker
 from settings import Settings
-from tests.conftest import Daemon, Queries, make_settings, wait_for
-from tests.daemons import SLOW
+from tests.daemons import SLOW, Daemon, make_settings
+from tests.database import Queries
 from tests.dispatch.conftest import Start, Worker, await_done, each_ran_once, submit
+from tests.waiting import wait_for
 
 # The broker starts within the first test's time, and a worker takes its seconds on a busy machine.
 pytestmark = pytest.mark.timeout(180)

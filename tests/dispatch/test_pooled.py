@@ -18,8 +18,11 @@ import pytest
 
 from db import Database
 from faults.ports import free_port
-from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
+from tests import ROOT
+from tests.daemons import Daemon, environment
+from tests.database import Queries
 from tests.dispatch.conftest import Start, await_done, each_ran_once, submit
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 

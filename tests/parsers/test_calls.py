@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import GROUP, Parsers
 
 CANCEL = f"{GROUP}cancel_expired_task_group"

@@ -14,9 +14,12 @@ import psutil
 import pytest
 
 from integrations.parsers import consumer, shares
-from tests.conftest import ROOT, Daemon, Queries, wait_for
+from tests import ROOT
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.kafka_server import Broker, running_broker
 from tests.parsers.conftest import GROUP, Parsers, status
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 #: Seconds within which a status has been applied, or never will be.

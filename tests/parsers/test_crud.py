@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import API, COMMENTS, FEED, GROUP, Parsers, detail
 from tests.web.server import Web
 

@@ -10,7 +10,7 @@ import pytest
 from db import Database
 from integrations.parsers import figures, groups, page
 from integrations.parsers.figures import Partition
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import Parsers
 
 

@@ -8,7 +8,7 @@ import httpx
 
 from db import Database
 from integrations.parsers import groups
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import GROUP, Parsers
 
 

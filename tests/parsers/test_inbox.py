@@ -10,7 +10,7 @@ import pytest
 from db import Database
 from integrations.parsers import groups, inbox
 from integrations.parsers.inbox import Counts, Message, OffsetsMoved, Span
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import Parsers, status
 
 TOPIC = "statuses"

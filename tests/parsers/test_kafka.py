@@ -13,7 +13,7 @@ import pytest
 import child
 from integrations.parsers.kafka import KafkaAway, Outage, Stopped, pause, wanted
 from services import Runtime
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 
 #: Seconds that nothing here lasts.
 LONG = 600.0

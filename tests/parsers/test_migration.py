@@ -7,7 +7,7 @@ import pytest
 from alembic import command
 
 import schema
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import SOURCES, Parsers
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'parsers' ORDER BY 1"

@@ -16,9 +16,10 @@ import pytest
 
 from integrations.parsers import kafka, letters, outbox
 from services import Runtime
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
 from tests.kafka_server import Broker, running_broker
 from tests.parsers.conftest import GROUP, Parsers
+from tests.waiting import wait_for
 
 Serve = Callable[..., Any]
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from db import Database
 from integrations.parsers import inbox
 from integrations.parsers.inbox import Message, Span
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import Parsers
 from tests.web.conftest import page
 from tests.web.server import Web, form_token

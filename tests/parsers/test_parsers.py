@@ -8,8 +8,10 @@ import pytest
 
 import services
 from integrations.parsers import SERVICES
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.parsers.conftest import Parsers
+from tests.waiting import wait_for
 
 
 def test_both_calls_are_schedules_of_the_queue(

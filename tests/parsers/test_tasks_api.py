@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.parsers.conftest import API, FEED, GROUP, detail
 
 

@@ -12,7 +12,7 @@ import pytest
 import object_store
 from object_store import ObjectStore, open_store
 from settings import Settings
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.exporting import PAGE, Bench
 from tests.store.server import Bucket, S3Server
 

@@ -12,8 +12,10 @@ import pytest
 import logs
 import manage
 from tests.command_line import set_environment
-from tests.conftest import Daemon, Queries, environment, wait_for
+from tests.daemons import Daemon, environment
+from tests.database import Queries
 from tests.store.server import KEY, SECRET, Bucket, S3Server
+from tests.waiting import wait_for
 from tests.web.server import Web, new_job
 
 Start = Callable[..., Daemon]

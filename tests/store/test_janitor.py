@@ -16,10 +16,12 @@ from janitor import SWEEP_SECONDS, sweep
 from object_store import ObjectStore, Stamp
 from retention import Purged
 from settings import Settings
-from tests.conftest import TABLE, Daemon, Queries, make_settings, wait_for
+from tests.daemons import Daemon, make_settings
+from tests.database import TABLE, Queries
 from tests.exporting import Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, run
+from tests.waiting import wait_for
 
 HOUR = 3600
 PREPARED, PURGED = "файл подготовлен", "скрыта менеджером очереди"

@@ -18,7 +18,7 @@ from progress import Progress
 from publishing import publisher
 from storage import user_folder
 from tasks import Task
-from tests.conftest import TABLE, Queries
+from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, PAGE, Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, counting, run, whole

@@ -15,10 +15,11 @@ from db import CALL_SECONDS, Database, DatabaseAway
 from errors import Interrupted, LostJob, StoreAway
 from exports import export
 from object_store import ObjectStore, Stamp
-from tests.conftest import TABLE, Queries, wait_for
+from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, Bench
 from tests.store.server import Bucket, S3Server
 from tests.store.uploading import NAME, counting, run, whole
+from tests.waiting import wait_for
 
 __all__ = ["whole"]  # fixtures
 

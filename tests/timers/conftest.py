@@ -17,7 +17,7 @@ import schema
 from db import Database
 from integrations.timers import journal
 from jobs import Fence
-from tests.conftest import environment
+from tests.daemons import environment
 from tests.mailbox import Mailbox, mail_server
 from tests.web.conftest import page, start_web  # noqa: F401 -- fixtures of the web process
 

@@ -16,7 +16,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from db import Database
 from integrations.timers import alerts, channels, definitions
 from integrations.timers.alerts import Problem
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.mailbox import Mailbox, mail_server
 from tests.timers.conftest import START
 from tests.timers.servers import Peer, peer

@@ -12,8 +12,10 @@ import timetable
 from db import Database
 from integrations.timers import checks, definitions, watch
 from schedules import Schedule
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.timers.conftest import START, Define
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 

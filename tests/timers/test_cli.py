@@ -14,8 +14,11 @@ import pytest
 import timetable
 from db import Database
 from integrations.timers import cli, definitions
-from tests.conftest import ROOT, Daemon, Queries, environment, wait_for
+from tests import ROOT
+from tests.daemons import Daemon, environment
+from tests.database import Queries
 from tests.timers.conftest import Define, Manage, ended
+from tests.waiting import wait_for
 
 TWO = """
 [timers.one]

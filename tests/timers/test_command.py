@@ -14,8 +14,9 @@ from errors import Interrupted, UserError
 from integrations.timers import command
 from integrations.timers.command import CommandFailed, MissingCommand
 from integrations.timers.definitions import Timer
-from tests.conftest import ROOT, wait_for
+from tests import ROOT
 from tests.timers.processes import left
+from tests.waiting import wait_for
 
 
 def timer(code: str, tmp_path: Path, limit: float = 30, **more: object) -> Timer:

@@ -9,7 +9,7 @@ import pytest
 
 from errors import SettingsError
 from integrations.timers import definitions
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.timers.conftest import Define
 
 REST = "job = 'a'\ncommand = ['a']\ncron = '* * * * *'\ntime_limit = 1\n"

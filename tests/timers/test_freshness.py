@@ -8,7 +8,7 @@ import pytest
 
 from db import Database, DatabaseAway
 from integrations.timers import definitions, freshness
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.timers.conftest import START, TIMER, Define
 
 SALES = '[[sources]]\nname = "sales"\ntable = "zakaz.sales"\ndate_column = "day"\n'

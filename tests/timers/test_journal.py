@@ -9,7 +9,7 @@ import pytest
 
 from db import Database
 from integrations.timers import checks, journal, watch
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.plans import whole_reads
 from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define, ended, fence
 

@@ -8,7 +8,7 @@ import pytest
 
 from errors import SettingsError
 from integrations.timers import definitions
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def test_without_a_choice_postgresql_alone_keeps_the_journal_and_nobody_is_told() -> None:

@@ -14,7 +14,7 @@ from db import Database
 from integrations.timers import definitions, outbox, watch
 from integrations.timers.options import TimerSettings
 from tests.clickhouse_server import PASSWORD, Server, server
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define, ended
 
 WHOLE = "SELECT job, started_at, finished_at, rows_processed, status, message FROM zakaz.meta_job_runs"

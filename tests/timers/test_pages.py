@@ -14,7 +14,7 @@ import timetable
 from db import Database
 from integrations.timers import definitions, journal, pages, watch
 from integrations.timers.journal import Run
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.timers.conftest import START, Define, ended, fence
 from tests.web.server import TOKEN, Web, form_token
 from web.charts import WIDTH

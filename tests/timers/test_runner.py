@@ -13,9 +13,11 @@ import attempts
 import timetable
 from db import Database
 from integrations.timers import definitions
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define
 from tests.timers.processes import left
+from tests.waiting import wait_for
 
 Script = Callable[..., Path]
 Start = Callable[..., Daemon]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from integrations.timers import supervisor
-from tests.conftest import wait_for
 from tests.timers.processes import left
+from tests.waiting import wait_for
 
 HANGS = """
 import os, signal, time

@@ -15,7 +15,7 @@ import attempts
 from errors import SettingsError
 from integrations.timers import definitions, units
 from schedules import Schedule, slots
-from tests.conftest import ROOT
+from tests import ROOT
 
 BASE = datetime.datetime(2026, 1, 10, 9, 7, 30, tzinfo=datetime.UTC)
 WEEK = datetime.timedelta(days=7)

@@ -10,7 +10,7 @@ import pytest
 import timetable
 from db import Database
 from integrations.timers import alerts, definitions, journal, watch
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.mailbox import Mailbox
 from tests.timers.conftest import QUARTER, START, TIMER, Define, ended, fence
 

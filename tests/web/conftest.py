@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 import db
 from settings import Settings
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.web.inside import Inside
 from tests.web.installation import Installation, installed
 from tests.web.server import Web

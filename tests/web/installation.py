@@ -10,7 +10,8 @@ import psycopg2
 from playwright.sync_api import Page
 
 import demo_warehouse
-from tests.conftest import Daemon, Queries
+from tests.daemons import Daemon
+from tests.database import Queries
 from tests.web.own_postgres import own_postgres
 from tests.web.server import Web
 

@@ -6,7 +6,7 @@ import re
 
 import httpx
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.web.inside import Inside
 from tests.web.server import TOKEN, form_token
 from words import NARROWLY, THIN

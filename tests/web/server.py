@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 
 from faults.ports import free_port
-from tests.conftest import ROOT, environment, wait_for
+from tests import ROOT
+from tests.daemons import environment
+from tests.waiting import wait_for
 
 TOKEN = "длинный-ключ-0123456789"
 STATION = {"station_name": "Тайшет", "start_date": "2024-01-01", "finish_date": "2024-12-31"}

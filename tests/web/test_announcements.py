@@ -9,18 +9,16 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from faults.ports import free_port
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
+from tests.mailbox import Mailbox, mail_server
+from tests.waiting import wait_for
 from tests.web.inside import Inside
 from tests.web.server import FINISHED, TOKEN, Web
 
@@ -71,30 +69,15 @@ def file(tmp_path: Path) -> Path:
     return folder / "Ворсино.csv"
 
 
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[bytes] = []
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
-        self.mails.append(envelope.content or b"")  # type: ignore[arg-type]
-        return "250 OK"
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
 
 
 @pytest.fixture
 def smtp_port() -> int:
     """A port on which nobody listens yet."""
     return free_port()
-
-
-@contextmanager
-def mail_server(port: int) -> Iterator[Mailbox]:
-    mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=port)
-    server.start()
-    try:
-        yield mailbox
-    finally:
-        server.stop()
 
 
 def announced(sql: Queries, job: int) -> None:
@@ -169,12 +152,14 @@ def test_two_web_processes_say_it_once_and_old_news_are_none(
 # --- the mail ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file: Path, smtp_port: int) -> None:
-    with mail_server(smtp_port) as mailbox:
+def test_the_user_gets_a_mail(
+    start_web: Callable[..., Web], sql: Queries, file: Path, mailbox: Mailbox, smtp_port: int
+) -> None:
+    with mail_server(mailbox, smtp_port):
         start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}", notify_from="queue@example.org")
         sql.value(FINISHED)
-        wait_for(lambda: mailbox.mails, 60)
-    mail = message_from_bytes(mailbox.mails[0], policy=policy.default)
+        wait_for(lambda: mailbox.letters)
+    [mail] = mailbox.letters
     assert (mail["to"], mail["from"]) == ("user1@example.org", "queue@example.org")
     assert mail["subject"] == "Файл готов: Ворсино.csv"
     text = mail.get_content()
@@ -187,37 +172,37 @@ def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file:
 
 @pytest.mark.parametrize("address", ["a@", "a@[", "a@b\nBcc: c@d"])
 def test_an_address_that_is_none_keeps_nobody_else_from_his_mail(
-    start_web: Callable[..., Web], sql: Queries, smtp_port: int, address: str
+    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int, address: str
 ) -> None:
     sql('UPDATE "user" SET email = %s WHERE id = 1', address)
-    with mail_server(smtp_port) as mailbox:
+    with mail_server(mailbox, smtp_port):
         start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
         assert reason(sql, sql.value(FINISHED)).startswith("mail: ")
         announced(sql, sql.value(FINISHED.replace("'f', 1", "'f', 2")))
-    [mail] = mailbox.mails
-    assert b"user2@example.org" in mail
+    [mail] = mailbox.letters
+    assert mail["to"] == "user2@example.org"
 
 
 def test_a_mail_server_that_is_away_repeats_no_word_to_the_webhook(
-    hook: Hook, start_web: Callable[..., Web], sql: Queries, smtp_port: int
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int
 ) -> None:
     web = start_web(notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
     job = sql.value(FINISHED)
     assert reason(sql, job).startswith("mail: ")
-    with mail_server(smtp_port) as mailbox:
+    with mail_server(mailbox, smtp_port):
         sql("UPDATE tksva_q.announcement SET next_at = now()")
         announced(sql, job)
     web.stop()
-    assert (len(hook.calls), len(mailbox.mails)) == (1, 1)
+    assert (len(hook.calls), len(mailbox.letters)) == (1, 1)
 
 
 def test_a_webhook_that_is_away_keeps_nobody_from_his_mail(
-    start_web: Callable[..., Web], sql: Queries, smtp_port: int
+    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int
 ) -> None:
-    with mail_server(smtp_port) as mailbox:
+    with mail_server(mailbox, smtp_port):
         start_web(notify_webhook="http://127.0.0.1:1/", notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
         assert reason(sql, sql.value(FINISHED)).startswith("webhook: ")
-    assert len(mailbox.mails) == 1
+    assert len(mailbox.letters) == 1
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------
@@ -236,16 +221,16 @@ def role(sql: Queries) -> Iterator[str]:
 
 
 def test_the_webhook_needs_no_right_to_the_table_of_users(
-    hook: Hook, start_web: Callable[..., Web], sql: Queries, role: str, smtp_port: int
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, role: str, mailbox: Mailbox, smtp_port: int
 ) -> None:
     web = start_web(psql_user=role, notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
     job = sql.value(FINISHED)
     assert reason(sql, job).startswith("mail: InsufficientPrivilege: ")
     assert len(hook.calls) == 1
-    with mail_server(smtp_port) as mailbox:
+    with mail_server(mailbox, smtp_port):
         sql(f'GRANT SELECT (id, username, email) ON "user" TO {role}; UPDATE tksva_q.announcement SET next_at = now()')
         announced(sql, job)
-    assert len(mailbox.mails) == 1
+    assert len(mailbox.letters) == 1
     web.stop()
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.server import new_job
 
 Start = Callable[..., Daemon]

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 
 from db import DatabaseAway
 from errors import StorageError, UserError
-from tests.conftest import make_settings
+from tests.daemons import make_settings
 from tests.web.inside import Inside
 from tests.web.server import TOKEN, new_job
 from web.app import create_app

@@ -15,7 +15,9 @@ import pytest
 from errors import WarehouseError
 from findings import Finding
 from settings import Settings
-from tests.conftest import TABLE, Queries, make_settings, wait_for
+from tests.daemons import make_settings
+from tests.database import TABLE, Queries
+from tests.waiting import wait_for
 from web import background
 from web.background import BackgroundCheck, disk_check, warehouse_check
 from words import NARROWLY

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from integrations.daily_reports import NAME
 from schema import migrate
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.installation import Installation, fill
 from tests.web.server import TOKEN, Web
 

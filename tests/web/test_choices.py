@@ -13,7 +13,8 @@ from db import Database
 from errors import UserError
 from settings import Settings
 from storage import check_name
-from tests.conftest import WAREHOUSE_ROWS, Queries, make_settings
+from tests.daemons import make_settings
+from tests.database import WAREHOUSE_ROWS, Queries
 from web import choices
 from web.choices import FORMS, Choices, Form
 

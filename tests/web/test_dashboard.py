@@ -12,7 +12,7 @@ import pytest
 
 from counters import Hour
 from db import Database, DatabaseAway
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.records import status
 from web import dashboard
 from web.dashboard import FORM_TOKEN, SHOWN, Dashboard, Overview, overview

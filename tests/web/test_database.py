@@ -13,7 +13,9 @@ import pytest
 import db
 from db import Cursor, Database, DatabaseAway
 from errors import StorageError
-from tests.conftest import Queries, make_settings, wait_for
+from tests.daemons import make_settings
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.inside import run
 from web import database as web_database
 from web.database import THREADS, Address, Pool

@@ -11,7 +11,8 @@ import pytest
 
 from errors import QueueError, UserError, WarehouseError
 from settings import Settings
-from tests.conftest import make_settings, wait_for
+from tests.daemons import make_settings
+from tests.waiting import wait_for
 from tests.web.inside import Inside, run
 from web import estimates
 from web.app import create_app

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 from sse_starlette import ServerSentEvent
 
-from tests.conftest import Daemon
+from tests.daemons import Daemon
 from tests.web.server import new_job
 from web import events
 from web.monitor import Look, Running

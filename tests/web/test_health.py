@@ -17,7 +17,9 @@ import pytest
 
 from embedded import embedded_dsn
 from schema import migrate
-from tests.conftest import Daemon, Queries, wait_for
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.inside import Inside
 from tests.web.own_postgres import frozen, own_server, postmaster
 from tests.web.server import Web, busy, new_job

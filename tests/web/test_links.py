@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from settings import Settings
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.web.inside import Inside
 from tests.web.server import FINISHED, TOKEN
 from web import links

@@ -15,7 +15,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from settings import Settings
-from tests.conftest import ROOT, environment, wait_for
+from tests import ROOT
+from tests.daemons import environment
+from tests.waiting import wait_for
 from tests.web.server import TOKEN, Web
 from web import __main__ as main
 

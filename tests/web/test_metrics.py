@@ -11,7 +11,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import ROOT, Daemon, Queries, wait_for
+from tests import ROOT
+from tests.daemons import Daemon
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.server import Web
 
 DOCS = ROOT / "docs"

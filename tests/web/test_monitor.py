@@ -13,7 +13,8 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from db import DatabaseAway
-from tests.conftest import Queries, server_cursor, wait_for
+from tests.database import Queries, server_cursor
+from tests.waiting import wait_for
 from tests.web.inside import run
 from web import monitor as web_monitor
 from web.monitor import FROZEN_SECONDS, Look, Monitor

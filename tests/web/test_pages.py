@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jinja2
 import pytest
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.web.inside import Inside
 from tests.web.reading import BEARER, press, put, text
 from tests.web.server import TOKEN, form_token

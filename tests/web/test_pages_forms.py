@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.web.inside import Inside
 from tests.web.reading import press, put, text
 

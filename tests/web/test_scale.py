@@ -11,8 +11,9 @@ import time
 import httpx
 import psutil
 
-from tests.conftest import ROOT, Queries, wait_for
-from tests.test_house import BUSY
+from tests import ROOT
+from tests.database import Queries
+from tests.waiting import BUSY, wait_for
 from tests.web.server import Web
 
 BROWSERS = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.conftest import Queries
+from tests.database import Queries
 from tests.described import try_all
 from tests.web.server import Web
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Queries, wait_for
+from tests.database import Queries
+from tests.waiting import wait_for
 from tests.web.inside import Inside
 from tests.web.server import TOKEN, Web, form_token, new_job
 
