@@ -14,11 +14,14 @@ from tests.daemons import daemons
 def test_every_daemon_is_ended_also_where_the_end_of_another_fails(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
-        raise AssertionError("somebody outlives the daemon")
-
     with pytest.raises(AssertionError, match="outlives"), daemons(database, tmp_path) as start:
         first, middle, last = start(), start(), start()
+        gone = middle._gone
+
+        def fail() -> None:
+            gone()
+            raise AssertionError("somebody outlives the daemon")
+
         monkeypatch.setattr(middle, "_gone", fail)
     assert not any(psutil.pid_exists(daemon.pid) for daemon in (first, last))
 
