@@ -16,9 +16,10 @@ from faults.ports import free_port
 
 
 class Mailbox:
-    """Letters that the mail server has taken."""
+    """Letters that the mail server has taken; nobody listens at its port before."""
 
     def __init__(self) -> None:
+        self.port = free_port()
         self.letters: list[EmailMessage] = []
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
@@ -31,12 +32,11 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server(box: Mailbox, port: int | None = None, **options: Any) -> Iterator[int]:
-    """Take letters for a mailbox, with options of aiosmtpd's controller; its port on loopback, a free one by itself."""
-    port = port or free_port()
-    controller = Controller(box, hostname="127.0.0.1", port=port, **options)
+def mail_server(box: Mailbox, **options: Any) -> Iterator[int]:
+    """Take letters for a mailbox, with options of aiosmtpd's controller; its port on loopback."""
+    controller = Controller(box, hostname="127.0.0.1", port=box.port, **options)
     controller.start()
     try:
-        yield port
+        yield box.port
     finally:
         controller.stop()

@@ -15,7 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from faults.ports import free_port
 from tests.database import Queries
 from tests.mailbox import Mailbox, mail_server
 from tests.waiting import wait_for
@@ -72,12 +71,6 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def mailbox() -> Mailbox:
     return Mailbox()
-
-
-@pytest.fixture
-def smtp_port() -> int:
-    """A port on which nobody listens yet."""
-    return free_port()
 
 
 def announced(sql: Queries, job: int) -> None:
@@ -152,11 +145,9 @@ def test_two_web_processes_say_it_once_and_old_news_are_none(
 # --- the mail ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_user_gets_a_mail(
-    start_web: Callable[..., Web], sql: Queries, file: Path, mailbox: Mailbox, smtp_port: int
-) -> None:
-    with mail_server(mailbox, smtp_port):
-        start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}", notify_from="queue@example.org")
+def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file: Path, mailbox: Mailbox) -> None:
+    with mail_server(mailbox):
+        start_web(notify_smtp=f"smtp://127.0.0.1:{mailbox.port}", notify_from="queue@example.org")
         sql.value(FINISHED)
         wait_for(lambda: mailbox.letters)
     [mail] = mailbox.letters
@@ -172,11 +163,11 @@ def test_the_user_gets_a_mail(
 
 @pytest.mark.parametrize("address", ["a@", "a@[", "a@b\nBcc: c@d"])
 def test_an_address_that_is_none_keeps_nobody_else_from_his_mail(
-    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int, address: str
+    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, address: str
 ) -> None:
     sql('UPDATE "user" SET email = %s WHERE id = 1', address)
-    with mail_server(mailbox, smtp_port):
-        start_web(notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    with mail_server(mailbox):
+        start_web(notify_smtp=f"smtp://127.0.0.1:{mailbox.port}")
         assert reason(sql, sql.value(FINISHED)).startswith("mail: ")
         announced(sql, sql.value(FINISHED.replace("'f', 1", "'f', 2")))
     [mail] = mailbox.letters
@@ -184,12 +175,12 @@ def test_an_address_that_is_none_keeps_nobody_else_from_his_mail(
 
 
 def test_a_mail_server_that_is_away_repeats_no_word_to_the_webhook(
-    hook: Hook, start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox
 ) -> None:
-    web = start_web(notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    web = start_web(notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{mailbox.port}")
     job = sql.value(FINISHED)
     assert reason(sql, job).startswith("mail: ")
-    with mail_server(mailbox, smtp_port):
+    with mail_server(mailbox):
         sql("UPDATE tksva_q.announcement SET next_at = now()")
         announced(sql, job)
     web.stop()
@@ -197,10 +188,10 @@ def test_a_mail_server_that_is_away_repeats_no_word_to_the_webhook(
 
 
 def test_a_webhook_that_is_away_keeps_nobody_from_his_mail(
-    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox, smtp_port: int
+    start_web: Callable[..., Web], sql: Queries, mailbox: Mailbox
 ) -> None:
-    with mail_server(mailbox, smtp_port):
-        start_web(notify_webhook="http://127.0.0.1:1/", notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    with mail_server(mailbox):
+        start_web(notify_webhook="http://127.0.0.1:1/", notify_smtp=f"smtp://127.0.0.1:{mailbox.port}")
         assert reason(sql, sql.value(FINISHED)).startswith("webhook: ")
     assert len(mailbox.letters) == 1
 
@@ -221,13 +212,13 @@ def role(sql: Queries) -> Iterator[str]:
 
 
 def test_the_webhook_needs_no_right_to_the_table_of_users(
-    hook: Hook, start_web: Callable[..., Web], sql: Queries, role: str, mailbox: Mailbox, smtp_port: int
+    hook: Hook, start_web: Callable[..., Web], sql: Queries, role: str, mailbox: Mailbox
 ) -> None:
-    web = start_web(psql_user=role, notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{smtp_port}")
+    web = start_web(psql_user=role, notify_webhook=hook.url, notify_smtp=f"smtp://127.0.0.1:{mailbox.port}")
     job = sql.value(FINISHED)
     assert reason(sql, job).startswith("mail: InsufficientPrivilege: ")
     assert len(hook.calls) == 1
-    with mail_server(mailbox, smtp_port):
+    with mail_server(mailbox):
         sql(f'GRANT SELECT (id, username, email) ON "user" TO {role}; UPDATE tksva_q.announcement SET next_at = now()')
         announced(sql, job)
     assert len(mailbox.letters) == 1
