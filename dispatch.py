@@ -96,7 +96,7 @@ class Dispatcher:
     def __init__(self, settings: Settings, conninfo: str) -> None:
         self._settings = settings
         self._database = Database(conninfo, "tksva_q dispatch")
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None  # while the thread runs
         self._news = asyncio.Event()
         self._closing = False
         self._outage = brokers.Outage()
@@ -105,10 +105,13 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to announce."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
 
     def wake(self) -> None:
         """Look now, from whatever thread: something may wait."""
+        if self._loop is None:
+            return
         with contextlib.suppress(RuntimeError):  # the thread has come to its end
             self._loop.call_soon_threadsafe(self._news.set)
 
@@ -120,7 +123,7 @@ class Dispatcher:
             self._thread.join(brokers.CLOSE_SECONDS + 1)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
             runner.run(self._serve())
         self._database.close()
 

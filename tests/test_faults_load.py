@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, float]] = {
     "bad_input": {"inputs": 100},
     "disk_full": {"times": 1},
     "schedules": {"seconds": 6, "period": 2},
-    "deals": {"deals": 30, "times": 2, "few": 10, "many": 60, "alone": 0},
+    "deals": {"deals": 30, "times": 2, "few": 10, "many": 30, "alone": 0},
     "parsers": {"statuses": 1500, "kills": 2, "restarts": 1},
 }
 

@@ -1,7 +1,7 @@
 """A year of slots through the database, with restarts, pauses and clocks set back, beside a reference of its own.
 
-The reference knows nothing of `schedules` and `firing`: it looks at the wall clock every minute of the year, and at
-when somebody was there to look.
+The reference knows nothing of `schedules` and `firing`: it looks at the wall clock every quarter of an hour of the
+year, and at when somebody was there to look.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ ZONES = ("Europe/Moscow", "America/New_York", "Australia/Lord_Howe")
 POLICIES = ("skip", "once", "all")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+#: Seconds from one look of the reference to the next: the crons are due at quarters only, and clocks are set by more.
+QUARTER = 900.0
 END = BEGIN + 365 * DAY
 #: As the queue promises: a slot is missed when nobody looks within so many seconds, forgotten by `all` after so many.
 LATE, LOOK_BACK = 30.0, 2 * DAY
@@ -76,16 +78,16 @@ def away(luck: random.Random) -> float:
 # --- the reference ----------------------------------------------------------------------------------------------------
 
 
-def every_minute(zone: str) -> dict[str, list[float]]:
-    """When each expression is due, by a look at the wall clock every minute."""
+def every_quarter(zone: str) -> dict[str, list[float]]:
+    """When each expression is due, by a look at the wall clock every quarter of an hour."""
     due: dict[str, list[float]] = {cron: [] for cron in CRONS}
-    place, minute = ZoneInfo(zone), timedelta(minutes=1)
+    place, quarter = ZoneInfo(zone), timedelta(seconds=QUARTER)
     furthest = datetime.fromtimestamp(BEGIN, place).replace(tzinfo=None)
     moment = BEGIN
     while moment < END:
-        moment += MINUTE
+        moment += QUARTER
         shown = datetime.fromtimestamp(moment, place).replace(tzinfo=None)
-        passed = [furthest + step * minute for step in range(1, (shown - furthest) // minute + 1)]
+        passed = [furthest + step * quarter for step in range(1, (shown - furthest) // quarter + 1)]
         furthest = max(furthest, shown)
         for cron, (fixed, matches) in CRONS.items():
             if any(map(matches, passed)) if fixed else matches(shown):
@@ -172,7 +174,7 @@ def test_every_slot_of_a_year_is_fired_by_its_policy_and_none_twice(
     made: dict[str, Counter[float]] = {schedule.name: Counter() for schedule in schedules}
     for name, planned in sql("SELECT schedule, planned_at FROM tksva_q.job"):
         made[name][planned.timestamp()] += 1
-    due = every_minute(zone)
+    due = every_quarter(zone)
     for schedule in schedules:
         assert made[schedule.name] == Counter(expected(due[schedule.cron], lived, schedule.missed)), schedule.name
     fewer = [sum(made[f"{policy} 0 */6 * * *"].values()) for policy in POLICIES]

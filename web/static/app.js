@@ -41,8 +41,11 @@
       // What else is on the page stays: somebody may be filling a form there.
       const answer = await fetch(location.href);
       if (!answer.ok) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-events]");
-      if (fresh) replace(page, fresh.innerHTML);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of document.querySelectorAll("[data-part]")) {
+        const same = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
+        if (same) replace(part, same.innerHTML);
+      }
       return;
     }
     const answer = await fetch(live);
