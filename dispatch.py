@@ -101,11 +101,12 @@ class Dispatcher:
         self._closing = False
         self._outage = brokers.Outage()
         self._expire_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to announce."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="dispatch", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -119,11 +120,11 @@ class Dispatcher:
         """Stop announcing; a broker that is away is not waited for long."""
         self._closing = True
         self.wake()
-        if self._thread.is_alive():
+        if self._thread:
             self._thread.join(brokers.CLOSE_SECONDS + 1)
 
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._serve())
         self._database.close()
 
