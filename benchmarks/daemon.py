@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +13,7 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 
+from faults.program import Program
 from settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +23,7 @@ LOOK_SECONDS = 0.002
 PATIENCE = 600.0
 
 
-class Daemon:
+class Daemon(Program):
     """A queue manager in a process of its own.
 
     Args:
@@ -37,26 +36,17 @@ class Daemon:
     def __init__(self, conninfo: str, folder: Path, program: str = "queue_manager.py", **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.files = folder / "files"
-        self.log: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / program)],
-            cwd=folder,
-            env=environment(conninfo, folder, settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
         # Of a worker behind a broker, and of the daemon beside it, others are the parents.
         self._has_children = "broker_url" not in settings
-        self._ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        words = (sys.executable, str(ROOT / program))
+        super().__init__(words, folder, environment(conninfo, folder, settings), apart=False)
         self._connection = psycopg2.connect(conninfo)
         self._connection.autocommit = True
 
     def __enter__(self) -> "Daemon":
-        if not self._ready.wait(60):
-            raise RuntimeError("\n".join(self.log))
+        _wait(
+            lambda: any(" started " in line or " broker_connected" in line for line in self.lines), 60, lambda: self.log
+        )
         if self._has_children:
             _wait(self.child_ids)
         return self
@@ -65,20 +55,7 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(40)
-        finally:
-            self.process.kill()
-        self._reader.join(5)
-        if self.process.stdout:
-            self.process.stdout.close()
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            self.log.append(line.rstrip())
-            if " started " in line or " broker_connected" in line:
-                self._ready.set()
+        self.stop(40)
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement over the connection that watches the daemon's work."""
@@ -104,7 +81,7 @@ class Daemon:
         row = self.post(file_name, conditions)
         while (status := self.query("SELECT task_status FROM post WHERE id = %s", row)[0][0]) != "файл подготовлен":
             if status == "ошибка" or time.perf_counter() > began + PATIENCE:
-                raise RuntimeError(f"{file_name}: {status}\n" + "\n".join(self.log[-20:]))
+                raise RuntimeError(f"{file_name}: {status}\n" + "\n".join(self.lines[-20:]))
             time.sleep(LOOK_SECONDS)
         return time.perf_counter() - began
 
@@ -122,11 +99,11 @@ class Daemon:
         return [child.pid for helper in helpers for child in helper.children()]
 
 
-def _wait(probe: Any, seconds: float = 30) -> None:
+def _wait(probe: Any, seconds: float = 30, said: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not probe():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {seconds} s")
+            raise RuntimeError(f"not within {seconds} s {said()}")
         time.sleep(0.05)
 
 

@@ -77,7 +77,7 @@ def _singles(broker: Broker, daemon: Daemon, count: int) -> list[float]:
         _send(broker, [_status(task, "success")])
         while daemon.query("SELECT status FROM parsers.task WHERE id = %s", task) != [("success",)]:
             if time.perf_counter() > began + PATIENCE:
-                raise RuntimeError("\n".join(daemon.log[-20:]))
+                raise RuntimeError("\n".join(daemon.lines[-20:]))
             time.sleep(0.002)
         waits.append(time.perf_counter() - began)
         time.sleep(0.05)
@@ -97,5 +97,5 @@ def _await(daemon: Daemon, query: str, wanted: int) -> None:
     until = time.perf_counter() + PATIENCE
     while daemon.query(query)[0][0] < wanted:
         if time.perf_counter() > until:
-            raise RuntimeError("\n".join(daemon.log[-20:]))
+            raise RuntimeError("\n".join(daemon.lines[-20:]))
         time.sleep(0.005)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TypeVar
 
 import psutil
 
+from faults.program import Program
 from settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +42,7 @@ QUEUE_MANAGER = (sys.executable, str(ROOT / "queue_manager.py"))
 BROKER_WORKER = (sys.executable, str(ROOT / "broker_worker.py"))
 
 
-class Daemon:
+class Daemon(Program):
     """A queue manager, or another program of the queue's; `settings` are keys of `.env` in lower case."""
 
     def __init__(self, folder: Path, settings: dict[str, object], program: tuple[str, ...] = QUEUE_MANAGER) -> None:
@@ -51,32 +50,9 @@ class Daemon:
         inherited = {key: value for key, value in os.environ.items() if key.upper() not in own}
         self.folder = folder
         self.settings = settings
-        self.lines: list[str] = []
         self.began = time.time()
-        self.process = subprocess.Popen(
-            program,
-            cwd=folder,  # there is no .env
-            env=inherited | {"PYTHONPATH": str(ROOT)} | {key.upper(): str(value) for key, value in settings.items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def lives(self) -> bool:
-        return self.process.poll() is None
+        chosen = {key.upper(): str(value) for key, value in settings.items()}
+        super().__init__(program, folder, inherited | {"PYTHONPATH": str(ROOT)} | chosen)
 
     @property
     def started(self) -> bool:
@@ -107,11 +83,6 @@ class Daemon:
         """Return the process that the children come from: none while it is being started."""
         return [process for process in self.family() if _has_children(process)]
 
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self.process.kill()
-        self._gone()
-
     def freeze(self) -> None:
         """SIGSTOP the daemon and all it has made."""
         for process in [psutil.Process(self.pid), *self.family()]:
@@ -122,22 +93,11 @@ class Daemon:
         for process in [*self.family(), psutil.Process(self.pid)]:
             process.resume()
 
-    def stop(self) -> int:
-        """SIGTERM; return the exit status."""
-        if self.lives:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(35)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        self._gone()
+    def stop(self, seconds: float = 35) -> int:
+        """SIGTERM, and SIGKILL where that is not enough; return the exit status."""
+        with contextlib.suppress(AssertionError):
+            super().stop(seconds)
         return self.process.returncode
-
-    def _gone(self) -> None:
-        self.process.wait()
-        self._reader.join(5)
-        if self.process.stdout and not self._reader.is_alive():
-            self.process.stdout.close()
 
 
 def _parent(process: psutil.Process) -> int | None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,6 +14,7 @@ import psycopg2.extensions
 
 import queueing
 from db import Database
+from faults.program import Program
 from settings import Settings
 from tests import ROOT
 from tests.database import Queries
@@ -69,38 +67,14 @@ def make_settings(conninfo: str, folder: Path, **settings: object) -> Settings:
     return Settings(**own)  # type: ignore[arg-type]
 
 
-class Daemon:
+class Daemon(Program):
     """A real queue manager in a process of its own."""
 
     program: tuple[str, ...] = (sys.executable, str(ROOT / "queue_manager.py"))
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
         self.files = folder / "files"
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            self.program,
-            cwd=folder,
-            env=environment(conninfo, folder, **settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def log(self) -> str:
-        return "\n".join(self.lines)
+        super().__init__(self.program, folder, environment(conninfo, folder, **settings))
 
     def await_line(self, pattern: str, seconds: float = PATIENCE) -> str:
         """Wait for a line of the log that matches."""
@@ -115,36 +89,15 @@ class Daemon:
     def file(self, name: str, user: int = 1) -> Path:
         return self.files / str(user) / name
 
-    def kill(self) -> None:
-        """SIGKILL the daemon, if it still runs, and wait until it is gone."""
-        self.process.kill()
-        self._gone()
-
     def wait(self) -> int:
         """Wait until the daemon ends by itself; return its exit status."""
         self.process.wait(PATIENCE)
         self._gone()
         return self.process.returncode
 
-    def stop(self, seconds: float = PATIENCE) -> int:
-        """SIGTERM the daemon; return its exit status."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"the daemon did not stop within {seconds} s:\n{self.log}") from None
-        self._gone()
-        return self.process.returncode
-
     def _gone(self) -> None:
-        self.process.wait()
-        self._reader.join(PATIENCE)
-        # Somebody whom the daemon left behind may hold the pipe: closing it would then wait for the reader for ever.
+        super()._gone()
         assert not self._reader.is_alive(), f"somebody outlives the daemon {self.pid}"
-        if self.process.stdout:
-            self.process.stdout.close()
 
 
 @contextmanager

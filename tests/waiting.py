@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from typing import Any
 PATIENCE = 60.0
 #: How many times as long a busy machine may take: a promise of speed is multiplied by it.
 BUSY = 5
+
+
+def busy(seconds: float) -> float:
+    """A time that the contract promises on a machine with nothing else to do: as long as this one takes for it now."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_for(probe: Callable[[], Any], seconds: float = PATIENCE, complaint: Callable[[], str] | None = None) -> Any:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import httpx
 
 from faults.ports import free_port
+from faults.program import Program
 from tests import ROOT
 from tests.daemons import environment
 from tests.waiting import wait_for
@@ -26,34 +23,15 @@ VALUES ('f', 1, 'Ворсино.csv', 'done', 1, 1000, 4, now()) RETURNING id
 """
 
 
-def busy(seconds: float) -> float:
-    """A time that is promised on a machine with nothing else to do, as long as this one takes for it now."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-class Web:
+class Web(Program):
     """`python -m web` in a process of its own."""
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         known = environment(conninfo, folder, web_port=self.port, **settings)
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "web"],
-            cwd=folder,
-            env=known | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
+        words = (sys.executable, "-m", "web")
+        super().__init__(words, folder, known | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}, apart=False)
 
     def client(self, **options: object) -> httpx.Client:
         return httpx.Client(base_url=self.url, trust_env=False, **{"timeout": 15} | options)
@@ -69,20 +47,6 @@ class Web:
             return True
 
         wait_for(answers, 60, lambda: "\n".join(self.lines))
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            raise AssertionError("the web process did not stop:\n" + "\n".join(self.lines)) from None
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join(60)
-            if self.process.stdout:
-                self.process.stdout.close()
 
 
 def form_token(page: str) -> str:

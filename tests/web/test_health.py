@@ -19,10 +19,10 @@ from embedded import embedded_dsn
 from schema import migrate
 from tests.daemons import Daemon
 from tests.database import Queries
-from tests.waiting import wait_for
+from tests.waiting import busy, wait_for
 from tests.web.inside import Inside
 from tests.web.own_postgres import frozen, own_server, postmaster
-from tests.web.server import Web, busy, new_job
+from tests.web.server import Web, new_job
 from workloads import Workload
 
 __all__ = ["own_server"]  # a fixture
