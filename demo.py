@@ -240,8 +240,11 @@ def serve(settings: Settings, rows: int) -> None:
     with prepared(settings, rows):
         page = f"http://{settings.web_host}:{settings.web_port}"
         print(f"очередь работает, Ctrl-C — остановить; страница: {page}; файлы: {settings.files_dir}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt), service(WEB, None), service(QUEUE, None) as process:
-            raise QueueError(f"очередь завершилась сама, код {process.wait()}")
+        with contextlib.suppress(KeyboardInterrupt), service(WEB, None) as web, service(QUEUE, None) as queue:
+            while queue.poll() is None and web.poll() is None:
+                time.sleep(LOOK_SECONDS)
+            name, process = ("страница", web) if queue.poll() is None else ("очередь", queue)
+            raise QueueError(f"{name} завершилась сама, код {process.returncode}")
 
 
 def main() -> NoReturn:

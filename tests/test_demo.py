@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,9 +32,9 @@ def folder(tmp_path):
 
 
 @contextmanager
-def start(folder: Path, *words: str, **others) -> Iterator[subprocess.Popen]:
+def start(folder: Path, *words: str, port: int | None = None, **others) -> Iterator[subprocess.Popen]:
     """A demo in a session of its own, which is waited for at the end, and killed where the test fails."""
-    port = free_port()  # not the usual one: a queue may run beside the tests
+    port = port or free_port()  # not the usual one: a queue may run beside the tests
     environment = {key: value for key, value in os.environ.items() if key not in {"CHUNK_SIZE", "WORKERS", "FILES_DIR"}}
     with subprocess.Popen(
         [sys.executable, str(ROOT / "demo.py"), *words, "--rows", str(ROWS)],
@@ -52,9 +53,9 @@ def start(folder: Path, *words: str, **others) -> Iterator[subprocess.Popen]:
             raise
 
 
-def finish(folder: Path, *words: str, seconds: float = PATIENCE) -> tuple[int, str, str]:
-    with start(folder, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        output, errors = process.communicate(timeout=seconds)
+def finish(folder: Path, *words: str, port: int | None = None) -> tuple[int, str, str]:
+    with start(folder, *words, port=port, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        output, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, output, errors
 
 
@@ -163,6 +164,14 @@ def test_the_run_ends_when_the_queue_does(folder):
         rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "очередь завершилась сама, код -9" in rest
+
+
+def test_a_run_whose_page_finds_its_port_taken_says_so_and_ends(folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, output, errors = finish(folder, "run", port=taken.getsockname()[1])
+    assert status == 1
+    assert "address already in use" in output
+    assert re.fullmatch(r"не получилось: страница завершилась сама, код \d+\n", errors)
 
 
 def test_the_demo_leaves_a_table_alone_that_is_not_its_own(folder):
