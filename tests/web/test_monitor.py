@@ -1,91 +1,21 @@
-"""One look at the database a second, whoever watches: what it sees of a real one, and who is told."""
+"""One look at the database a second, whoever watches: what it sees of a real one."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from db import DatabaseAway
 from tests.database import Queries, server_cursor
 from tests.waiting import wait_for
-from tests.web.inside import run
+from tests.web.monitors import job, make, monitor, quick, seen, worker
 from web import monitor as web_monitor
-from web.monitor import FROZEN_SECONDS, Look, Monitor
+from web.monitor import FROZEN_SECONDS, Monitor
 
-T = TypeVar("T")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks as often as a test wants to wait."""
-    monkeypatch.setattr(web_monitor, "IDLE_SECONDS", 0.02)
-    monkeypatch.setattr(web_monitor, "WATCHED_SECONDS", 0.01)
-    monkeypatch.setattr(web_monitor, "LOOK_SECONDS", 10.0)
-
-
-@pytest.fixture
-def make(database: str) -> Iterator[Callable[..., Monitor]]:
-    made: list[Monitor] = []
-
-    def new(address: Callable[[], str] = lambda: database) -> Monitor:
-        made.append(monitor := Monitor(address))
-        return monitor
-
-    yield new
-    for monitor in made:
-        monitor.stop()
-        if monitor._thread.is_alive():
-            monitor._thread.join(20)
-
-
-@pytest.fixture
-def monitor(make: Callable[..., Monitor]) -> Monitor:
-    """A monitor that looks without anybody's event loop."""
-    monitor = make()
-    monitor._thread.start()
-    wait_for(lambda: monitor.look)
-    return monitor
-
-
-def seen(monitor: Monitor, wanted: Callable[[Look], object]) -> Look:
-    """Wait for a look that shows what is wanted."""
-
-    def probe() -> Look | None:
-        look = monitor.look
-        return look if look and wanted(look) else None
-
-    found = wait_for(probe)
-    assert isinstance(found, Look)
-    return found
-
-
-def worker(sql: Queries, age: float, lease: float = 15.0) -> None:
-    """A queue manager whose loop was last seen so many seconds ago."""
-    sql(
-        "INSERT INTO tksva_q.worker (id, host, process, lease_seconds, seen_at, loop_at) VALUES"
-        " (gen_random_uuid(), 'h', '1:1', %s, now(), clock_timestamp() - make_interval(secs => %s))",
-        lease,
-        age,
-    )
-
-
-def job(sql: Queries, rows: int = 0, total: int | None = 1000) -> int:
-    """A job that is being prepared."""
-    return int(
-        sql.value(
-            "INSERT INTO tksva_q.job (form, state, worker, slot, attempt, rows, total)"
-            " VALUES ('f', 'running', gen_random_uuid(), 0, 1, %s, %s) RETURNING id",
-            rows,
-            total,
-        )
-    )
+__all__ = ["make", "monitor", "quick"]  # fixtures
 
 
 # --- the loop's pulse -------------------------------------------------------------------------------------------------
@@ -229,83 +159,6 @@ def test_a_look_that_does_not_come_back_counts_as_none(monitor: Monitor, monkeyp
     finally:
         monitor.stop()
         hang.set()
-
-
-# --- who watches ------------------------------------------------------------------------------------------------------
-
-
-def test_starting_waits_for_the_first_look(make: Callable[..., Monitor]) -> None:
-    async def start() -> Look | None:
-        monitor = make()
-        await monitor.start()
-        return monitor.look
-
-    assert run(start())
-
-
-def test_starting_does_not_wait_for_a_look_that_hangs(
-    make: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web_monitor, "LOOK_SECONDS", 0.1)
-    go = threading.Event()
-
-    def hang() -> str:
-        go.wait(60)
-        raise DatabaseAway("late")
-
-    async def start() -> float:
-        began = time.monotonic()
-        await make(hang).start()
-        return time.monotonic() - began
-
-    try:
-        assert run(start()) < 30
-    finally:
-        go.set()
-
-
-def test_who_watches_gets_the_present_look_and_each_that_differs(make: Callable[..., Monitor], sql: Queries) -> None:
-    async def watch() -> list[list[int]]:
-        monitor = make()
-        await monitor.start()
-        told: list[list[int]] = []
-        looks = monitor.looks()
-        async for look in looks:
-            assert look
-            rows = [running.rows for running in look.running]
-            if rows in told:  # only the speed has changed
-                continue
-            told.append(rows)
-            if rows == [10]:
-                break
-            change = "UPDATE tksva_q.job SET rows = rows + 5"
-            await (asyncio.to_thread(sql, change) if rows else asyncio.to_thread(job, sql))
-        await looks.aclose()  # type: ignore[attr-defined]
-        assert not monitor._watchers
-        return told
-
-    assert run(watch()) == [[], [0], [5], [10]]
-
-
-def test_an_age_that_grows_is_no_news(make: Callable[..., Monitor], sql: Queries) -> None:
-    worker(sql, age=0)
-
-    async def watch() -> bool:
-        monitor = make()
-        await monitor.start()
-        looks = monitor.looks()
-        first = await anext(looks)
-        second = asyncio.ensure_future(anext(looks))
-        while monitor.look is first or not monitor.look:
-            await asyncio.sleep(0.01)
-        for _ in range(10):
-            await asyncio.sleep(0.01)
-        quiet = not second.done()
-        await asyncio.to_thread(job, sql)
-        assert await second
-        return quiet
-
-    assert run(watch())
 
 
 def test_after_its_end_it_looks_no_more(monitor: Monitor) -> None:
