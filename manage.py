@@ -157,18 +157,17 @@ def retry(
         queued = control.retry(database, job)
         if job is not None and not queued:
             alive = "строка post живёт дальше: скрыта или поставлена снова"
-            raise CannotError(_why_not(database, job, "повторять нечего", {"failed": alive}))
+            raise CannotError(_why_not(database, job, "повторять нечего", if_failed=f"; {alive}"))
     listing.print_json(queued) if as_json else print(f"снова в очереди: {len(queued)}")
 
 
-def _why_not(database: Database, job: int, nothing: str, besides: dict[State, str] | None = None) -> str:
+def _why_not(database: Database, job: int, nothing: str, if_failed: str = "") -> str:
     with database.transaction() as cursor:
         detail = reports.show(cursor, job, 0)
     if detail is None:
         return f"задания {job} нет"
     state = detail.job.state
-    why = f"; {besides[state]}" if besides and state in besides else ""
-    return f"задание {job}: {nothing}, его состояние — {STATE_NAMES[state]}{why}"
+    return f"задание {job}: {nothing}, его состояние — {STATE_NAMES[state]}{if_failed if state == 'failed' else ''}"
 
 
 @app.command()
