@@ -23,6 +23,7 @@ from embedded import embedded_dsn
 from processings import Processing
 from tests.daemons import Start, daemons
 from tests.database import WAREHOUSE, Queries, fresh, server_cursor
+from tests.folders import for_servers
 
 #: Debian's; the tests download no browser.
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -93,7 +94,7 @@ def _no_loop_of_events(request: pytest.FixtureRequest) -> Iterator[None]:
 def postgres() -> str:
     """A server of this session's own, ended with it; the connection string of its database `postgres`."""
     # Not below the session's folder, which is gone before the server ends.
-    folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
+    folder = for_servers()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs after the server's own end, registered later
     conninfo = psycopg2.extensions.make_dsn(embedded_dsn(folder))
     with server_cursor(conninfo) as cursor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,13 +14,14 @@ import pytest
 
 import embedded
 from schema import migrate
+from tests.folders import for_servers
 
 
 @contextmanager
 def own_postgres() -> Iterator[tuple[str, Path]]:
     """A server with the queue's schema, stopped at the end: its connection string, and the VAR_DIR that it is in."""
     # Not below pytest's own folder, which another session of the same user closes to the server's user.
-    folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
+    folder = for_servers()
     try:
         conninfo = psycopg2.extensions.make_dsn(embedded.embedded_dsn(folder))
         migrate(conninfo)
