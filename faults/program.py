@@ -8,9 +8,25 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 #: Seconds within which it has ended after SIGTERM, and its output after it: whom it leaves behind may hold the pipe.
 PATIENCE = 60.0
+
+
+class Process(Protocol):
+    """What is asked of a running process; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int: ...
+    @property
+    def stdout(self) -> IO[str] | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Program:
@@ -27,7 +43,12 @@ class Program:
         self, words: Sequence[str], folder: Path, environment: Mapping[str, str], *, apart: bool = True
     ) -> None:
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
+        self.process = self._begin(words, folder, environment, apart)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _begin(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], apart: bool) -> Process:
+        return subprocess.Popen(
             words,
             cwd=folder,
             env=environment,
@@ -36,8 +57,6 @@ class Program:
             text=True,
             start_new_session=apart,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout or ():

@@ -21,6 +21,7 @@ import schema
 from db import Database
 from embedded import embedded_dsn
 from processings import Processing
+from tests import warm
 from tests.daemons import Start, daemons
 from tests.database import WAREHOUSE, Queries, fresh, server_cursor
 from tests.folders import for_servers
@@ -67,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the session's folder away, unless somebody will want to look into it."""
+    warm.close()
     folder = session.config.stash.get(_FOLDER, None)
     if folder and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
         shutil.rmtree(folder, ignore_errors=True)

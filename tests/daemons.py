@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,11 +14,12 @@ import psycopg2.extensions
 
 import queueing
 from db import Database
-from faults.program import Program
+from faults.program import Process, Program
 from settings import Settings
 from tests import ROOT
 from tests.database import Queries
 from tests.waiting import PATIENCE, wait_for
+from tests.warm import PATH, nursery
 
 PREPARED = "файл подготовлен"
 FAILED = "ошибка"
@@ -49,8 +50,7 @@ def environment(conninfo: str, folder: Path, **settings: object) -> dict[str, st
     known = {key: str(parts[name]) for key, name in keys.items() if parts.get(name)}
     chosen = {key.upper(): str(value) for key, value in settings.items()}
     inherited = {key: value for key, value in os.environ.items() if key.upper() not in _own_keys()}
-    # Forms and workloads of the tests' own stand in tests/integrations, beside the project's.
-    return inherited | {"VAR_DIR": str(folder), "PYTHONPATH": str(ROOT / "tests")} | known | chosen
+    return inherited | {"VAR_DIR": str(folder), "PYTHONPATH": PATH} | known | chosen
 
 
 def _own_keys() -> set[str]:
@@ -67,9 +67,22 @@ def make_settings(conninfo: str, folder: Path, **settings: object) -> Settings:
     return Settings(**own)  # type: ignore[arg-type]
 
 
-class Daemon(Program):
+class Warm(Program):
+    """A program that is forked from one that has imported it, where nothing else is to be imported."""
+
+    #: The program's module; none where it is always started as a user does it.
+    module: str | None
+
+    def _begin(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], apart: bool) -> Process:
+        if self.module and environment["PYTHONPATH"] == PATH:
+            return nursery().fork(self.module, folder, environment, apart=apart)
+        return super()._begin(words, folder, environment, apart)
+
+
+class Daemon(Warm):
     """A real queue manager in a process of its own."""
 
+    module = "queue_manager"
     program: tuple[str, ...] = (sys.executable, str(ROOT / "queue_manager.py"))
 
     def __init__(self, conninfo: str, folder: Path, **settings: object) -> None:
@@ -78,13 +91,17 @@ class Daemon(Program):
 
     def await_line(self, pattern: str, seconds: float = PATIENCE) -> str:
         """Wait for a line of the log that matches."""
-        return str(
-            wait_for(
-                lambda: next((line for line in self.lines if re.search(pattern, line)), None),
-                seconds,
-                lambda: f"no line {pattern!r} in:\n{self.log}",
-            )
-        )
+
+        def found() -> str | None:
+            ended = not self._reader.is_alive()
+            line = next((line for line in self.lines if re.search(pattern, line)), None)
+            assert line or not ended, complaint()
+            return line
+
+        def complaint() -> str:
+            return f"no line {pattern!r} in:\n{self.log}"
+
+        return str(wait_for(found, seconds, complaint))
 
     def file(self, name: str, user: int = 1) -> Path:
         return self.files / str(user) / name

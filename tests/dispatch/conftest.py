@@ -24,6 +24,7 @@ Start = Callable[..., "Daemon"]
 class Worker(Daemon):
     """`python broker_worker.py`: TaskIQ's process manager, one worker process, its children."""
 
+    module = None
     program = (sys.executable, str(ROOT / "broker_worker.py"))
 
     def process_of_jobs(self) -> psutil.Process:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.database import Queries
 from tests.mailbox import Mailbox, mail_server
 from tests.waiting import wait_for
 from tests.web.inside import Inside
-from tests.web.server import FINISHED, TOKEN, Web
+from tests.web.server import FINISHED, TOKEN, Web, plain_client
 
 
 class Hook:
@@ -97,7 +96,7 @@ def test_a_webhook_gets_a_signed_word_and_a_link_that_works(
     assert (word["event"], word["job"], word["file_name"], word["rows"]) == ("file_ready", job, "Ворсино.csv", 1000)
     key = hashlib.sha256(b"tksva_q web " + TOKEN.encode()).digest()
     assert signature == "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest()
-    with httpx.Client(trust_env=False) as stranger:
+    with plain_client() as stranger:
         assert stranger.get(word["link"]).text == "1234"
         for changed in (
             word["link"].replace("until=1", "until=2"),
@@ -157,7 +156,7 @@ def test_the_user_gets_a_mail(start_web: Callable[..., Web], sql: Queries, file:
     assert "1\u202f000 строк" in text
     link = re.search(r"http://\S+", text)
     assert link
-    with httpx.Client(trust_env=False) as client:
+    with plain_client() as client:
         assert client.get(link[0]).text == "1234"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from tests.database import Queries
@@ -26,7 +25,7 @@ def test_no_request_finds_a_failure_or_an_answer_that_is_not_described(web: Web,
 
 
 def test_the_descriptions_own_examples_are_answered(web: Web) -> None:
-    with httpx.Client(base_url=web.url, trust_env=False) as client:
+    with web.client() as client:
         spec = client.get("/openapi.json").json()
         [example] = spec["components"]["schemas"]["NewJob"]["examples"]
         assert client.post("/api/jobs", json=example).status_code == 201

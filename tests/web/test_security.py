@@ -13,7 +13,7 @@ import pytest
 from tests.database import Queries
 from tests.waiting import wait_for
 from tests.web.inside import Inside
-from tests.web.server import TOKEN, Web, form_token, new_job
+from tests.web.server import TOKEN, Web, form_token, new_job, plain_client
 
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode()}
 MUTATING = [
@@ -93,7 +93,7 @@ def test_a_session_lets_the_browser_in_until_it_is_forged(guarded: httpx.Client,
     assert guarded.post(f"/jobs/{job}/retry", data={"token": form_token(page)}).status_code == 303
     until, _, signature = guarded.cookies["tksva_q_session"].partition(".")
     for forged in (f"{int(until) + 1}.{signature}", f"{until}.x", "9" * 30, "x", f"{until}."):
-        with httpx.Client(base_url=guarded.base_url, trust_env=False, cookies={"tksva_q_session": forged}) as thief:
+        with plain_client(str(guarded.base_url), cookies={"tksva_q_session": forged}) as thief:
             assert thief.post("/api/jobs", json=new_job()).status_code == 401
 
 
