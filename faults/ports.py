@@ -5,6 +5,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+#: None is below it: there are the well-known ones, and all that browsers refuse (Fetch standard, "bad ports").
+FIRST = 10_081
+
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses, nor is likely to before the caller does.
@@ -33,9 +36,9 @@ def _free() -> Iterator[int]:
 
 
 def _quiet() -> list[int]:
-    """Return the ports from 10,000 on that the kernel gives to nobody by itself; all, where it gives all of them."""
+    """Return the ports from `FIRST` on that the kernel gives to nobody by itself; all, where it gives all of them."""
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split())
-    return [port for port in range(10_000, 1 << 16) if not first <= port <= last] or [*range(10_000, 1 << 16)]
+    return [port for port in range(FIRST, 1 << 16) if not first <= port <= last] or [*range(FIRST, 1 << 16)]
 
 
 _ports = _free()

@@ -32,3 +32,7 @@ def test_a_port_that_somebody_uses_is_passed_over() -> None:
     port = next(ports._free())
     with socket.create_server(("127.0.0.1", port)):
         assert next(ports._free()) != port
+
+
+def test_none_is_given_that_a_browser_refuses() -> None:
+    assert 10_080 not in ports._quiet()
