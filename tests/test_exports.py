@@ -124,7 +124,9 @@ def test_every_page_is_in_the_journal_with_its_seconds(bench: Bench, sql: Querie
         bench.finish(job)
         pages = sql("SELECT rows, bytes, seconds FROM tksva_q.page WHERE job_id = %s ORDER BY page", job.id)
         assert [page[0] for page in pages] == [300, 300, 300, 100]
-        assert all(page[2]["page"] >= page[2]["fetch"] > 0 for page in pages)
+        # What is deflated meanwhile is not counted as fetched: for a single page that may be all.
+        assert all(page[2]["page"] >= page[2]["fetch"] >= 0 for page in pages)
+        assert sum(page[2]["fetch"] for page in pages) > 0
         assert {"write"} < set(pages[0][2])
 
 
