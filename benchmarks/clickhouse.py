@@ -18,7 +18,7 @@ from benchmarks.report import Section, megabytes, rate, times
 from csvfile import CsvDialect
 from dwh import Extract, Page
 from dwh_clickhouse import ClickHouseWarehouse
-from tests.clickhouse_server import Server, click_settings, server
+from faults.clickhouse import Server, click_settings, server
 
 OURS, OLDER = "pages by the key", "LIMIT/OFFSET, execute, csv.writer"
 #: Name of a column, its type, its value by the row's number.

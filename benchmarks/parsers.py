@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from benchmarks.bench import Bench
 from benchmarks.daemon import Daemon
 from benchmarks.report import Section, rate, seconds
-from tests.kafka_server import Broker, running_broker
+from faults.kafka import Broker, running_broker
 
 TOPIC = "task_statuses"
 #: Tasks that are followed: each begins, and each ends.

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 import db
 from faults.bench import Bench
 from faults.daemon import luck, wait_for
+from faults.kafka import Broker, running_broker, running_s3
 from faults.report import Result, spread
-from tests.kafka_server import Broker, running_broker, running_s3
 
 TOPIC, GROUP = "task_statuses", "parser_manager"
 #: Statuses that are sent together.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from dwh_clickhouse import ClickHouseWarehouse
+from faults.clickhouse import Server, Today, click_settings, server
 from settings import Settings
-from tests.clickhouse_server import Server, Today, click_settings, server
 
 
 @pytest.fixture(scope="session")

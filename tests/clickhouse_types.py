@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.clickhouse_server import Server
+from faults.clickhouse import Server
 from tests.database import Queries
 
 #: Column, its type in ClickHouse and in PostgreSQL; values as literals of both, or one that both understand.

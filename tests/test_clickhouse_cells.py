@@ -9,8 +9,8 @@ from csvfile import CsvDialect
 from dwh import Kind
 from dwh_clickhouse import ClickHouseWarehouse
 from dwh_postgres import PostgresWarehouse
+from faults.clickhouse import Server, Today
 from tests.clickhouse_fixtures import clickhouse, today, todays, warehouse
-from tests.clickhouse_server import Server, Today
 from tests.clickhouse_types import EVERY_TYPE, TODAYS_TYPES, make_tables
 from tests.warehouses import PLAIN, cells_of, csv_of, run
 

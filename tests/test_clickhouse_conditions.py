@@ -12,8 +12,8 @@ from clickhouse_conditions import condition_terms
 from dwh import Condition, During, Equals, Extract
 from dwh_clickhouse import ClickHouseWarehouse
 from errors import UserError
+from faults.clickhouse import Server, Today
 from tests.clickhouse_fixtures import clickhouse, today, todays, warehouse
-from tests.clickhouse_server import Server, Today
 from tests.warehouses import PLAIN
 
 __all__ = ["clickhouse", "today", "todays", "warehouse"]  # fixtures

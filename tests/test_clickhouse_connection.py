@@ -11,8 +11,8 @@ import pytest
 from dwh import Equals, Extract, Page
 from dwh_clickhouse import ClickHouseWarehouse
 from errors import StorageError, WarehouseError
+from faults.clickhouse import Server, click_settings, server, slow, table
 from tests.clickhouse_fixtures import clickhouse, warehouse
-from tests.clickhouse_server import Server, click_settings, server, slow, table
 from tests.waiting import BUSY, wait_for
 from tests.warehouses import PLAIN, csv_of
 

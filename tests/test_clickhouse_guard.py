@@ -14,9 +14,9 @@ import pytest
 from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped]
 
 from clickhouse_guard import Guard
+from faults.clickhouse import PASSWORD, SLOW, Server, slow
 from tests import ROOT
 from tests.clickhouse_fixtures import clickhouse
-from tests.clickhouse_server import PASSWORD, SLOW, Server, slow
 from tests.waiting import BUSY, join, wait_for
 
 __all__ = ["clickhouse"]  # a fixture

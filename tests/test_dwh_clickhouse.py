@@ -13,8 +13,8 @@ from csvfile import CsvDialect
 from dwh import During, Equals, Extract, Page, open_warehouse
 from dwh_clickhouse import ClickHouseWarehouse
 from errors import UserError, WarehouseError
+from faults.clickhouse import Server, click_settings, table
 from tests.clickhouse_fixtures import clickhouse, warehouse
-from tests.clickhouse_server import Server, click_settings, table
 from tests.clickhouse_types import make_orders
 from tests.database import TABLE, Queries
 from tests.exporting import EXTRACT, Bench

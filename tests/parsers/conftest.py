@@ -19,12 +19,12 @@ import pytest
 import child
 import db
 import schema
+from faults.kafka import Broker, running_broker
 from integrations.parsers.settings import SOURCE_TYPES
 from leases import Worker
 from services import Runtime
 from tests.daemons import make_settings
 from tests.database import Queries
-from tests.kafka_server import Broker, running_broker
 from tests.web.conftest import start_web
 from tests.web.server import Web
 

