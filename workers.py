@@ -10,11 +10,11 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Literal
 
@@ -232,8 +232,9 @@ class Crew:
             slot.process.join(timeout=5)
 
 
-def _start_fork_server() -> None:
-    """Start the fork server, if there is none, deaf to Ctrl-C: the daemon alone answers it, also while that imports.
+@contextlib.contextmanager
+def _for_the_fork_server() -> Iterator[None]:
+    """Have a fork server that is started meanwhile be deaf to Ctrl-C, which the daemon alone answers, and find us.
 
     Python before 3.13 does not hand `sys.path` on: from another folder it would find nothing to preload, say
     nothing, and leave the imports to every new child.
@@ -243,7 +244,7 @@ def _start_fork_server() -> None:
     given = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, given]))
     try:
-        ensure_running()
+        yield
     finally:
         del os.environ["PYTHONPATH"]
         if given is not None:
@@ -252,17 +253,17 @@ def _start_fork_server() -> None:
 
 
 def start_process(process: ForkServerProcess) -> None:
-    """Start a child; where the fork server dies over it, another one is tried."""
+    """Start a child, by a new fork server where there is none; where one dies over it, another one is tried."""
     for pause in RESTART_SECONDS:
         try:
-            _start_fork_server()  # or a dead one's successor would come from `start`, and know nothing of its daemon
-            process.start()
+            with _for_the_fork_server():
+                process.start()
         except (EOFError, OSError):
             time.sleep(pause)
         else:
             return
-    _start_fork_server()
-    process.start()
+    with _for_the_fork_server():
+        process.start()
 
 
 def raise_descriptor_limit() -> None:

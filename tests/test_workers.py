@@ -229,11 +229,18 @@ def test_closing_leaves_no_process(database: str, tmp_path: Path, monkeypatch: p
     assert not [process for process in family if process.is_running() and process.status() != "zombie"]
 
 
-def test_ctrl_c_waits_for_a_fork_server_that_still_imports() -> None:
-    code = (
-        "import workers, pathlib; from multiprocessing import forkserver; workers._start_fork_server();"
-        "print(pathlib.Path(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read_text())"
-    )
+def test_ctrl_c_waits_for_a_fork_server_that_still_imports_and_for_its_successor() -> None:
+    code = """
+import multiprocessing, os, pathlib, signal, workers
+from multiprocessing.forkserver import _forkserver
+for _ in range(2):
+    process = multiprocessing.get_context("forkserver").Process(target=int)
+    workers.start_process(process)
+    process.join()
+    print(pathlib.Path(f"/proc/{_forkserver._forkserver_pid}/status").read_text())
+    os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
+    os.waitid(os.P_PID, _forkserver._forkserver_pid, os.WEXITED | os.WNOWAIT)
+"""
     status = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
-    assert int(blocked, 16) & 1 << signal.SIGINT - 1
+    blocked = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
+    assert [int(mask, 16) & 1 << signal.SIGINT - 1 for mask in blocked] == [2, 2]

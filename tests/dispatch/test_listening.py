@@ -23,7 +23,7 @@ from settings import Settings
 from tests.daemons import SLOW, Daemon, make_settings
 from tests.database import Queries
 from tests.dispatch.conftest import Start, Worker, await_done, each_ran_once, submit
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 # The broker starts within the first test's time, and a worker takes its seconds on a busy machine.
 pytestmark = pytest.mark.timeout(180)
@@ -175,7 +175,9 @@ def test_a_worker_process_that_dies_is_made_anew_by_taskiq(start: Start, own: Da
     assert isinstance(worker, Worker)
     (job,) = submit(own, "patient")
     running(sql, job)
+    children = worker.children()
     worker.process_of_jobs().kill()
+    psutil.wait_procs(children, PATIENCE)  # or one might still see that it may end
     let_go(sql, job)
     await_done(sql, 1)
     assert sql.value("SELECT count(*) FROM tksva_q.attempt") == 2
