@@ -32,6 +32,7 @@ def held(conninfo: str, statement: str, *params: object) -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute(statement, params)
         yield
+        connection.rollback()  # closed alone, the server would let go a moment later
     finally:
         connection.close()
 
