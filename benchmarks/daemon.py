@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +12,7 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 
+from faults.daemon import wait_for
 from faults.program import Program
 from settings import Settings
 
@@ -44,11 +44,11 @@ class Daemon(Program):
         self._connection.autocommit = True
 
     def __enter__(self) -> "Daemon":
-        _wait(
-            lambda: any(" started " in line or " broker_connected" in line for line in self.lines), 60, lambda: self.log
+        wait_for(
+            lambda: any(" started " in line or " broker_connected" in line for line in self.lines), lambda: self.log, 60
         )
         if self._has_children:
-            _wait(self.child_ids)
+            wait_for(self.child_ids, "children", 30)
         return self
 
     def __exit__(
@@ -97,14 +97,6 @@ class Daemon(Program):
         """Return the ids of the processes that run jobs: children of the fork server."""
         helpers = psutil.Process(self.process.pid).children()
         return [child.pid for helper in helpers for child in helper.children()]
-
-
-def _wait(probe: Any, seconds: float = 30, said: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + seconds
-    while not probe():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {seconds} s {said()}")
-        time.sleep(0.05)
 
 
 def environment(conninfo: str, folder: Path, settings: dict[str, object]) -> dict[str, str]:

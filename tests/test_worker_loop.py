@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 
 from tests.daemons import PREPARED, SLOW, Daemon, Start, children_of, job_state, submit
 from tests.database import Queries, locked, server_cursor
+from tests.folders import for_servers
 from tests.waiting import BUSY, PATIENCE, wait_for
 from worker_loop import DRAIN_SECONDS
 
@@ -112,7 +112,7 @@ def test_the_database_may_go_and_come_back(start_daemon: Start, sql: Queries, da
 
 
 def test_an_embedded_server_that_died_is_started_again() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="tksva_q-test-"))
+    folder = for_servers()
     daemon = Daemon("", folder)
     try:
         daemon.await_line(" started ")
@@ -123,6 +123,7 @@ def test_an_embedded_server_that_died_is_started_again() -> None:
     finally:
         if daemon.process.poll() is None:
             daemon.kill()
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,6 +3,8 @@
 Most tests look at what a program does, not at how Python reads its files, which takes it a second of a core. Each gets
 a process of its own all the same, with its own environment, folder, output and signals. That the programs begin
 without this as well is seen by the tests that start them as a user does.
+
+The fork server of multiprocessing would not do: a process has one, and that of the tests' own is the queue's.
 """
 
 from __future__ import annotations
