@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
+
+from faults import daemon
 
 #: Seconds within which whatever comes at all has come, on a busy machine too. It promises no speed.
 PATIENCE = 60.0
@@ -20,13 +21,8 @@ def busy(seconds: float) -> float:
 
 
 def wait_for(probe: Callable[[], Any], seconds: float = PATIENCE, complaint: Callable[[], str] | None = None) -> Any:
-    """Ask `probe` until it gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while not (found := probe()):
-        if time.monotonic() > deadline:
-            raise AssertionError(complaint() if complaint else f"not within {seconds} s")
-        time.sleep(0.01)
-    return found
+    """Ask as the faults do, but no longer than a test may last: what did not come is said before it is ended."""
+    return daemon.wait_for(probe, complaint or "what is waited for", seconds)
 
 
 def join(*threads: threading.Thread) -> None:
