@@ -4,12 +4,12 @@ import json
 from datetime import datetime
 from typing import Any
 
+import jobs
 import processings
 import queueing
 import storage
 from db import Cursor, Database
 from errors import UserError
-from jobs import State
 from settings import Settings
 
 
@@ -51,13 +51,24 @@ def submit(  # noqa: PLR0913 -- what a request consists of
         )
 
 
-def cancel(database: Database, settings: Settings, job_id: int) -> State | None:
+def cancel(database: Database, settings: Settings, job_id: int, *, wait: bool = True) -> jobs.State | None:
     """End a waiting job now and remove what it has prepared; have a running one stopped within a second.
+
+    Args:
+        database: the job table's.
+        settings: of this installation.
+        job_id: of the job.
+        wait: while somebody holds the job's row, or that of `post`.
 
     Returns:
         The state in which the job was; None where there is no such job or it has ended already.
+
+    Raises:
+        RowHeld: that somebody does, and the caller would not wait.
     """
     with database.transaction() as cursor:
+        if not wait:
+            jobs.lock_or_leave(cursor, job_id)
         was = queueing.cancel(cursor, job_id)
         cursor.execute("SELECT user_id, attempt FROM tksva_q.job WHERE id = %s", (job_id,))
         row = cursor.fetchone()

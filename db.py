@@ -24,6 +24,8 @@ from settings import Settings
 CONNECT_SECONDS = 5
 #: Seconds one transaction of the queue may take; all of them touch few rows.
 CALL_SECONDS = 10.0
+#: Milliseconds that a lock is waited for.
+LOCK_MS = 8000
 #: Seconds between two looks of the watchdog; a call may outlive its limit by this much.
 WATCH_SECONDS = 0.25
 
@@ -142,7 +144,7 @@ class Database:
             with time_limit(self.connection, seconds), self.connection.cursor() as cursor:
                 # A child that is stopped inside a transaction must not hold its row locks for ever.
                 cursor.execute(
-                    "SET statement_timeout = '10s'; SET lock_timeout = '8s';"
+                    f"SET statement_timeout = '10s'; SET lock_timeout = {LOCK_MS};"
                     "SET idle_in_transaction_session_timeout = '10s';"
                     "SET default_transaction_isolation = 'read committed'"
                 )

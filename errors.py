@@ -37,6 +37,10 @@ class LostJob(QueueError):
     """Another worker owns the job now: stop, and touch neither its row nor its files."""
 
 
+class RowHeld(QueueError):
+    """Somebody has locked the job's row, or that of `post`: it is left as it is until a later look."""
+
+
 class Interrupted(QueueError):
     """The worker was asked to stop: the job goes back to the queue at its page boundary."""
 

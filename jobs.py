@@ -9,12 +9,14 @@ same transaction. Locks are always taken in the order job, post, warehouse table
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+import psycopg2.errors
 
 import statuses
 import table_lock
-from db import Cursor
-from errors import LostJob
+from db import LOCK_MS, Cursor
+from errors import LostJob, RowHeld
 from prepared import Prepared
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -80,6 +82,10 @@ class Settlement:
     restart: bool = False  # the next attempt begins at row one
     chunk_size: int | None = None  # rows per page from now on
 
+
+#: Milliseconds after which a loop leaves a row to whoever holds it: the queue's own transactions are over by then, one
+#: that somebody has left open in a psql is not.
+HELD_MS: Final = 20
 
 #: The end of an attempt whose job somebody has cancelled.
 CANCELLED = Settlement("cancelled", "cancelled", "отменено")
@@ -189,6 +195,24 @@ def is_owned(cursor: Cursor, fence: Fence) -> bool:
         (fence.job_id, fence.attempt, fence.worker),
     )
     return cursor.rowcount > 0
+
+
+def lock_or_leave(cursor: Cursor, job_id: int) -> None:
+    """Lock a job and its row of `post` for the caller's transaction, or wait for nobody: a loop has others to serve.
+
+    Raises:
+        RowHeld: somebody else has one of them; a later transaction may find it free.
+    """
+    try:
+        cursor.execute(
+            "SET LOCAL lock_timeout = %(held)s;"
+            "SELECT FROM tksva_q.job WHERE id = %(id)s FOR NO KEY UPDATE;"
+            "SELECT FROM post WHERE id = (SELECT post_id FROM tksva_q.job WHERE id = %(id)s) FOR NO KEY UPDATE;"
+            "SET LOCAL lock_timeout = %(usual)s",
+            {"id": job_id, "held": HELD_MS, "usual": LOCK_MS},
+        )
+    except psycopg2.errors.LockNotAvailable as error:
+        raise RowHeld(f"somebody holds job {job_id} or its row") from error
 
 
 def settle(cursor: Cursor, fence: Fence, dwh_table: str | None, end: Settlement) -> Settlement:

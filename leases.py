@@ -17,7 +17,7 @@ import queueing
 import table_lock
 from attempts import after_loss
 from db import Cursor, Database
-from errors import LostJob
+from errors import LostJob, RowHeld
 from prepared import Prepared
 
 #: Seconds after which the rest of the jobs of dead workers is left to the next call: the caller has a lease of its own.
@@ -144,10 +144,11 @@ def _take_back(database: Database, job: jobs.Job, max_attempts: int) -> bool:
     end = after_loss(job, "the worker died", max_attempts)
     try:
         with database.transaction() as cursor:
+            jobs.lock_or_leave(cursor, job.id)
             jobs.settle(cursor, job.fence, job.dwh_table, end)
             counters.add_rescued(cursor, job.form)
             queueing.wake(cursor)
-    except LostJob:  # another daemon was quicker
+    except (LostJob, RowHeld):  # another daemon was quicker, or somebody holds it: the next call finds it again
         return False
     return True
 

@@ -6,6 +6,7 @@ A NOTIFY wakes it at once; without it the next second does. While the database i
 growing pauses, and stops its children before others may take their jobs over.
 """
 
+import contextlib
 import signal
 import sys
 import time
@@ -32,7 +33,7 @@ import systemd
 import timetable
 import workloads
 from dispatch import Dispatcher
-from errors import QueueError, SettingsError
+from errors import QueueError, RowHeld, SettingsError
 from firing import Clock
 from inbox import BATCH, Inbox, Request
 from logs import log
@@ -100,7 +101,8 @@ class QueueManager(WorkerLoop):
             unwanted = retention.unwanted(cursor)
         until = time.monotonic() + CANCEL_SECONDS
         for job_id in unwanted:
-            control.cancel(self.database, self.settings, job_id)
+            with contextlib.suppress(RowHeld):
+                control.cancel(self.database, self.settings, job_id, wait=False)
             if time.monotonic() > until:
                 break
         for job in leases.rescue(self.database, self.me, self.settings.max_attempts):

@@ -4,13 +4,13 @@ import attempts
 import jobs
 import storage
 from db import Database
-from errors import LostJob
+from errors import LostJob, RowHeld
 from logs import log
 from settings import Settings
 from workers import Death
 
 
-def settle(database: Database, settings: Settings, job: jobs.Job, death: Death | None) -> None:
+def settle(database: Database, settings: Settings, job: jobs.Job, death: Death | None) -> bool:
     """End the attempt of a job that nobody works on any more, and say so in the log.
 
     Args:
@@ -18,19 +18,26 @@ def settle(database: Database, settings: Settings, job: jobs.Job, death: Death |
         settings: of this installation.
         job: as the database has it, running at this worker.
         death: how its child died; None where it lives and had lost the database.
+
+    Returns:
+        Whether it has ended: not while somebody holds its row, for the loop waits for nobody.
     """
     end = end_of(job, death, settings)
     try:
         with database.transaction() as cursor:
+            jobs.lock_or_leave(cursor, job.id)
             end = jobs.settle(cursor, job.fence, job.dwh_table, end)
     except LostJob:  # somebody was quicker
-        return
+        return True
+    except RowHeld:
+        return False
     if end.state in {"failed", "cancelled"}:
         _remove_parts(settings, job)
     log.warning(
         "job_" + end.outcome.replace(" ", "_"),
         extra={"job": job.id, "attempt": job.attempt, "form": job.form, "user": job.user_id, "reason": end.reason},
     )
+    return True
 
 
 def end_of(job: jobs.Job, death: Death | None, settings: Settings) -> jobs.Settlement:

@@ -52,6 +52,7 @@ class WorkerLoop:
         self.me = leases.Worker.this_process(settings.lease_seconds, manages=manages)
         self.crew = Crew(settings, conninfo, self.me.id, children)
         self.deaths: dict[int, Death | None] = {}  # slots whose last job is still to be settled
+        self.unsettled: dict[jobs.Fence, Death | None] = {}  # attempts that are over, while somebody holds their rows
         self.greeted: object = None  # the connection that has been made ready
         self.stopping = 0  # how many times somebody has asked it to stop
         self.safe_until = self._safe(time.monotonic())
@@ -153,13 +154,16 @@ class WorkerLoop:
         """Kill the children of cancelled jobs; settle the jobs that nobody works on."""
         with self.database.statement() as cursor:
             running = jobs.running(cursor, self.me.id)
+        held = {}
         for job in running:
             slot = self.crew.slots[job.slot] if job.slot < len(self.crew.slots) else None
-            if slot is None or not slot.busy:
-                settling.settle(self.database, self.settings, job, self.deaths.get(job.slot))
+            if job.fence in self.unsettled or slot is None or not slot.busy:
+                death = self.unsettled.get(job.fence, self.deaths.get(job.slot))
+                if not settling.settle(self.database, self.settings, job, death):
+                    held[job.fence] = death
             elif job.cancel and slot.started and slot.started.job.id == job.id:
                 self.crew.kill(job.slot, "cancelled")
-        self.deaths = {}
+        self.deaths, self.unsettled = {}, held
 
     def _settle_lost(self) -> None:
         if self.deaths:

@@ -58,6 +58,19 @@ def server_cursor(conninfo: str) -> Iterator[psycopg2.extensions.cursor]:
         connection.close()
 
 
+@contextmanager
+def held(conninfo: str, statement: str, *params: object) -> Iterator[None]:
+    """A psql that somebody has left open in the middle of a transaction."""
+    connection = psycopg2.connect(conninfo)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, params)
+        yield
+        connection.rollback()  # closed alone, the server would let go a moment later
+    finally:
+        connection.close()
+
+
 def fresh(postgres: str, template: str) -> Iterator[str]:
     """The connection string of a database of its own, copied from another one."""
     name = f"test_{os.getpid()}_{next(_numbers)}"

@@ -16,7 +16,7 @@ import leases
 from db import Database
 from leases import Worker
 from tests.claims import expire, give_job, me, other, renew, rescued, settle, workers
-from tests.database import TABLE, Queries
+from tests.database import TABLE, Queries, held
 from tests.waiting import wait_for
 
 __all__ = ["me"]  # a fixture
@@ -240,4 +240,20 @@ def test_a_rescue_that_takes_long_goes_on_the_next_time(
     assert workers(sql) == {me.id, dead.id}
     assert rescued(own, me) == left[1:]
     assert rescued(own, me) == []
+    assert workers(sql) == {me.id}
+
+
+@pytest.mark.parametrize("table", ["post", "tksva_q.job"])
+def test_a_job_whose_row_somebody_holds_is_rescued_when_it_is_free(
+    own: Database, sql: Queries, me: Worker, table: str
+) -> None:
+    dead = other(own)
+    stuck, free = [give_job(own, sql, dead) for _ in range(2)]
+    expire(sql, dead)
+    row = stuck.post_id if table == "post" else stuck.id
+    with held(own.conninfo, f"SELECT FROM {table} WHERE id = %s FOR UPDATE", row):
+        assert rescued(own, me) == [free.id]
+        assert rescued(own, me) == []
+        assert workers(sql) == {me.id, dead.id}
+    assert rescued(own, me) == [stuck.id]
     assert workers(sql) == {me.id}

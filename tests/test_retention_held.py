@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -15,26 +14,13 @@ from db import Database, DatabaseAway
 from retention import Purged
 from settings import Settings
 from tests.daemons import Daemon
-from tests.database import Queries
+from tests.database import Queries, held
 from tests.purging import CLICKED, HIDDEN, HOUR, PREPARED, PURGED, files, let_grace_pass, prepared, set_status, settings
 
 __all__ = ["files", "settings"]  # fixtures
 
 #: Seconds within which something comes at all.
 LONG = 60
-
-
-@contextmanager
-def held(conninfo: str, statement: str, *params: object) -> Iterator[None]:
-    """A psql that somebody has left open in the middle of a transaction."""
-    connection = psycopg2.connect(conninfo)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, params)
-        yield
-        connection.rollback()  # closed alone, the server would let go a moment later
-    finally:
-        connection.close()
 
 
 @pytest.fixture

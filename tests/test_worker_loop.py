@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.daemons import PREPARED, SLOW, Daemon, Start, children_of, job_state, submit
-from tests.database import Queries, locked, server_cursor
+from tests.database import Queries, held, locked, server_cursor
 from tests.folders import for_servers
 from tests.waiting import BUSY, PATIENCE, wait_for
 from worker_loop import DRAIN_SECONDS
@@ -59,6 +59,24 @@ def test_a_time_limit_ends_an_attempt(start_daemon: Start, sql: Queries, databas
     job = submit(database, "sleepy")
     wait_for(lambda: job_state(sql, job)[0] == "failed")
     assert job_state(sql, job)[1] == "the time limit of 1 s has passed"
+
+
+def test_the_loop_goes_on_while_somebody_holds_the_row_of_a_job_whose_child_died(
+    start_daemon: Start, sql: Queries
+) -> None:
+    sql(SLOW)
+    daemon = start_daemon(chunk_size=100)
+    post = sql.post("a.csv")
+    sql.await_status(post, "загружено [1-9].*")
+    with held(sql.conninfo, "SELECT FROM post WHERE id = %s FOR UPDATE", post):
+        children_of(daemon)[0].kill()
+        sql.await_status(sql.post("b.csv"), PREPARED)
+        assert sql("SELECT state, attempt FROM tksva_q.job WHERE post_id = %s", post) == [("running", 1)]
+    wait_for(lambda: sql.value("SELECT state FROM tksva_q.job WHERE post_id = %s", post) == "waiting")
+    assert "killed by signal 9" in sql.value("SELECT reason FROM tksva_q.attempt WHERE outcome = 'retry'")
+    sql("UPDATE tksva_q.job SET run_at = now() WHERE state = 'waiting'")
+    sql.await_status(post, PREPARED)
+    assert "database_away" not in daemon.log
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
