@@ -19,7 +19,7 @@ PARALLEL ?= --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup lock system demo test run lint bench faults clean
+.PHONY: help setup lock audit system demo test run lint bench faults clean
 
 help:
 	@echo 'make demo    подготовить CSV и XLSX на встроенном PostgreSQL и показать ход'
@@ -28,6 +28,7 @@ help:
 	@echo 'make setup   только установка в .venv'
 	@echo 'make lock    версии в requirements*.lock заново по requirements*.txt'
 	@echo 'make lint    стиль, типы и этажи'
+	@echo 'make audit   известные уязвимости в версиях requirements*.lock'
 	@echo 'make bench   замеры рядом с другими очередями'
 	@echo 'make faults  отказы: убитые процессы, перезапуски PostgreSQL, потерянные пакеты'
 	@echo 'make clean   убрать .venv и кэши (папка var остаётся)'
@@ -56,6 +57,13 @@ lock: $(BASE)
 	@$(PIP) 'uv>=0.9,<1'
 	@$(COMPILE) --output-file requirements.lock requirements-web.txt
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock requirements-dev.txt
+
+# Asks PyPI for advisories of every version that the locks name; fails where one is found, or could not be asked for.
+audit: $(BASE)
+	@$(PIP) 'uv>=0.9,<1'
+	@for lock in requirements.lock requirements-dev.lock; do \
+		$(UV) tool run --quiet 'pip-audit>=2.9,<3' --strict --no-deps --disable-pip --progress-spinner=off -r $$lock || exit 1; \
+	done
 
 # Programs that tests use: psql writes the CSV of reference, LibreOffice opens the XLSX, Chromium the page, promtool
 # reads the metrics and the alerts, debootstrap and systemd-nspawn boot the units, RabbitMQ, Redis and NATS hand jobs
