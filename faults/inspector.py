@@ -44,7 +44,7 @@ class Read:
     ended: float
 
 
-def run(bench: Bench, swaps: int = 200) -> list[Result]:
+def run(bench: Bench, swaps: int = 200, slack: float = SLACK) -> list[Result]:
     """Let the Inspector swap `swaps` times while exports run."""
     with subprocess.Popen(
         [sys.executable, "-m", "faults.tksva_p", bench.conninfo, str(swaps)],
@@ -75,7 +75,7 @@ def run(bench: Bench, swaps: int = 200) -> list[Result]:
             " FROM tksva_q.attempt"
         )
     ]
-    lost += _overlaps(made, reads) + _waits(made, reads) + _mixtures(bench) + bench.losses()
+    lost += _overlaps(made, reads) + _waits(made, reads, slack) + _mixtures(bench) + bench.losses()
     if deadlocks := bench.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"):
         lost.append(f"{deadlocks} deadlocks")
     figures = {
@@ -99,12 +99,12 @@ def _overlaps(swaps: list[Swap], reads: list[Read]) -> list[str]:
     ]
 
 
-def _waits(swaps: list[Swap], reads: list[Read]) -> list[str]:
+def _waits(swaps: list[Swap], reads: list[Read], slack: float) -> list[str]:
     lost = []
     for swap in swaps:
         running = [read.ended for read in reads if read.began <= swap.wanted <= read.ended]
         late = swap.began - max(running, default=swap.wanted)
-        if late > SLACK:
+        if late > slack:
             lost.append(f"before generation {swap.generation} the Inspector waited {late:.2f} s for nothing")
     return lost
 

@@ -27,5 +27,6 @@ def nothing_lost(bench: Bench, fault: str, **numbers: float) -> bool:
     """Let so much of a scenario happen, and see that it did happen and nothing was lost."""
     results = SCENARIOS[fault](bench, **numbers)
     assert all(result.times for result in results)
-    assert [line for result in results for line in result.lost] == []
+    lost = [line for result in results for line in result.lost]
+    assert not lost, "\n".join(lost)
     return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from faults.bench import Bench
+from faults.inspector import SLACK
 from tests.breaking import bench, nothing_lost, server
+from tests.waiting import BUSY
 
 __all__ = ["bench", "server"]  # fixtures
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 #: Scenario -> how little of it there is here.
 SMALL: dict[str, dict[str, float]] = {
     "crowd": {"jobs": 60},
-    "inspector": {"swaps": 8},
+    "inspector": {"swaps": 8, "slack": SLACK * BUSY},
     "bad_input": {"inputs": 100},
     "disk_full": {"times": 1},
     "schedules": {"seconds": 6, "period": 2},
