@@ -8,7 +8,8 @@ DEV := $(VENV)/installed-dev
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 # uv downloads and unpacks on all cores, in a third of pip's time; pip is there where uv does not get through.
 UV := $(PY) -m uv
-install = { $(PIP) 'uv>=0.9,<1' && $(UV) pip install --quiet --python $(PY) -r $(1); } || $(PIP) -r $(1)
+GET_UV := $(PIP) 'uv>=0.9,<1'
+install = { $(GET_UV) && $(UV) pip install --quiet --python $(PY) -r $(1); } || $(PIP) -r $(1)
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c '$(RECENT)' 2>/dev/null && echo $(name))))
@@ -54,13 +55,13 @@ $(DEV): $(BASE) requirements-dev.lock
 LOCK_ARGS ?=
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-header $(LOCK_ARGS)
 lock: $(BASE)
-	@$(PIP) 'uv>=0.9,<1'
+	@$(GET_UV)
 	@$(COMPILE) --output-file requirements.lock requirements-web.txt
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock requirements-dev.txt
 
 # Asks PyPI for advisories of every version that the locks name; fails where one is found, or could not be asked for.
 audit: $(BASE)
-	@$(PIP) 'uv>=0.9,<1'
+	@$(GET_UV)
 	@for lock in requirements.lock requirements-dev.lock; do \
 		$(UV) tool run --quiet 'pip-audit>=2.9,<3' --strict --no-deps --disable-pip --progress-spinner=off -r $$lock || exit 1; \
 	done

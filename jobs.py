@@ -198,7 +198,7 @@ def is_owned(cursor: Cursor, fence: Fence) -> bool:
 
 
 def lock_or_leave(cursor: Cursor, job_id: int) -> None:
-    """Lock a job and its row of `post` for the caller's transaction, or wait for nobody: a loop has others to serve.
+    """Lock a job and its row of `post` for the caller's transaction, without waiting: a loop has others to serve.
 
     Raises:
         RowHeld: somebody else has one of them; a later transaction may find it free.
@@ -206,7 +206,7 @@ def lock_or_leave(cursor: Cursor, job_id: int) -> None:
     try:
         cursor.execute(
             "SET LOCAL lock_timeout = %(held)s;"
-            "SELECT FROM tksva_q.job WHERE id = %(id)s FOR NO KEY UPDATE;"
+            "SELECT FROM tksva_q.job WHERE id = %(id)s FOR UPDATE;"
             "SELECT FROM post WHERE id = (SELECT post_id FROM tksva_q.job WHERE id = %(id)s) FOR NO KEY UPDATE;"
             "SET LOCAL lock_timeout = %(usual)s",
             {"id": job_id, "held": HELD_MS, "usual": LOCK_MS},
